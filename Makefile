@@ -1,0 +1,68 @@
+# Two commands on a fresh machine: `make demo` and `make test` (see README.md).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+LOCK := .ci/requirements.txt
+LOCK_DEV := .ci/requirements-dev.txt
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DEBIAN := mosquitto mosquitto-clients socat
+
+.PHONY: demo test check bench nightly clean lock zones debian-parts
+
+# The lock files carry a hash of every package; nothing else is installed.
+$(READY): $(LOCK) pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r $(LOCK)
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(READY_DEV): $(READY) $(LOCK_DEV)
+	$(PIP) install --require-hashes -r $(LOCK_DEV)
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/borderlane demo $(ARGS)
+
+# Debian's parts are installed only where that needs no question: as root, with apt.
+debian-parts:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  for part in $(DEBIAN); do \
+	    dpkg -s $$part >/dev/null 2>&1 || missing="$$missing $$part"; done; \
+	  if [ -n "$$missing" ]; then apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi; fi
+
+test: $(READY_DEV) debian-parts
+	$(BIN)/python -m pytest -m "not nightly" $(ARGS)
+
+check: $(READY_DEV) debian-parts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -m "not nightly"
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=85
+
+bench: $(READY)
+	$(BIN)/borderlane bench $(ARGS)
+
+nightly: $(READY_DEV) debian-parts
+	BORDERLANE_REQUIRE_ALL=1 $(BIN)/python -m pytest $(ARGS)
+
+zones: $(READY)
+	$(BIN)/borderlane zones build --out zones/data/border_zones.geojson
+
+# Maintainers: after a change of the dependencies in pyproject.toml.
+lock:
+	$(PIP) install uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-package borderlane pyproject.toml --group build -o $(LOCK)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-package borderlane pyproject.toml --group build --group dev -c $(LOCK) -o $(LOCK_DEV)
+
+clean:
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
