@@ -1,0 +1,448 @@
+"""Detector.feed: entry and exit per unit; swap; state out and in (design/detection.md sections 5 to 7).
+
+No clock, no I/O: time comes with the fixes and with `tick`. Outside every zone the detector holds of a unit
+its newest position only, and the next fix replaces it.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import math
+from dataclasses import dataclass, field
+from statistics import median
+
+from zones.border_zone import ZoneSet
+from zones.events import Detected, Notice, NoticeName
+from zones.fix import Fix, FixType, checked_fix
+from zones.index import ZoneIndex
+from zones.late import (
+    collect,
+    drop_old_gaps,
+    hold,
+    is_full,
+    is_hole,
+    keep_gap,
+    next_released,
+    open_gap,
+    replay_gap,
+)
+from zones.membership import Membership, classify
+from zones.plausibility import DetectionConfig, effective_accuracy_m
+from zones.segment import Crossing
+from zones.step import Outcome, step
+from zones.unit_state import UNPLACED, Phase, UnitState, ZoneState, dump_state, load_state
+
+MAX_UNITS = 200_000
+"""Units remembered; the one seen first among those in no zone makes room."""
+STALE_INTERVALS, LOST_INTERVALS = 1.5, 3.0
+"""Usual intervals of a unit before its silence says something (design/domain.md section 6)."""
+
+_NO_POSITION = FixType.NONE
+_SIMULATED = FixType.SIMULATED
+
+
+class Verdict(enum.Enum):
+    """What became of the last fix fed."""
+
+    ACCEPTED = "accepted"
+    HELD = "held"
+    """Waiting for a missing `seq`; used later."""
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    """Older than the newest; used where a gap is known, else dropped."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class SwapReport:
+    """What a swap of the zone set did."""
+
+    version: str
+    detected: list[Detected] = field(default_factory=list)
+    """Notices only: a swap never produces an entry or an exit."""
+    adopted: int = 0
+    retired: int = 0
+
+
+class Detector:
+    """Fixes in, detection events out: one for all units, one caller at a time.
+
+    `feed` never raises: it refuses what it cannot use, says so in `last_verdict` and `last_reason`, counts.
+    """
+
+    def __init__(self, index: ZoneIndex, config: DetectionConfig | None = None) -> None:
+        self._index = index
+        self._config = config if config is not None else DetectionConfig()
+        self._units: dict[str, UnitState] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._counts: dict[str, int] = {}
+        self._fast = 0
+        self._verdict = Verdict.ACCEPTED
+        self._reason = ""
+        self._per_latitude = index.metres_per_latitude
+        self._per_longitude = index.metres_per_longitude
+        self._future_s = self._config.future_tolerance_s
+
+    # --- what is known ---
+
+    @property
+    def zone_set(self) -> ZoneSet:
+        """The zone set in force."""
+        return self._index.zone_set
+
+    @property
+    def index(self) -> ZoneIndex:
+        """The index in force."""
+        return self._index
+
+    @property
+    def last_verdict(self) -> Verdict:
+        """What became of the fix of the last `feed`."""
+        return self._verdict
+
+    @property
+    def last_reason(self) -> str:
+        """Why it was refused, for people; empty otherwise."""
+        return self._reason
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Fixes by verdict (`accepted`, `held`, `duplicate`, `late`, `refused`); the used also by outcome."""
+        counts = dict(self._counts)
+        for name in (Verdict.ACCEPTED.value, Outcome.REJECTED.value):
+            counts[name] = counts.get(name, 0) + self._fast
+        for verdict in Verdict:
+            counts.setdefault(verdict.value, 0)
+        return counts
+
+    def inside(self, unit: str) -> frozenset[str]:
+        """Ids of the zones the unit is in, or leaving."""
+        state = self._units.get(unit)
+        if state is None:
+            return frozenset()
+        return frozenset(z for z, zone in state.zones.items() if zone.phase is not Phase.CANDIDATE)
+
+    def in_tracking(self, unit: str) -> bool:
+        """Whether the unit's newest position lies in a zone: the only positions that may be stored.
+
+        Activation and confirmation zones lie in tracking zones; in a set without them, they count themselves.
+        """
+        state = self._units.get(unit)
+        return state is not None and state.inside and not state.blind
+
+    def last_fix_time(self, unit: str) -> float | None:
+        """UTC seconds of the newest fix used, None for an unknown unit."""
+        state = self._units.get(unit)
+        return None if state is None else state.newest_s
+
+    # --- fixes ---
+
+    def feed(self, fix: Fix) -> list[Detected]:
+        """Take one fix; give the events and notices it settles, in order. Never raises."""
+        state = self._units.get(fix.unit)
+        if state is not None and state.quiet:
+            # Fast path: no zone open and none within reach of the step. Every comparison is false for NaN.
+            old = state.fix
+            time_s, speed, heading = fix.time_s, fix.speed_mps, fix.heading_deg
+            d_lat = (fix.latitude - old.latitude) * self._per_latitude
+            d_lon = (fix.longitude - old.longitude) * self._per_longitude
+            length_m = math.sqrt(d_lat * d_lat + d_lon * d_lon)
+            if (
+                length_m < state.lower_bound_m
+                and old.time_s < time_s <= fix.received_s + self._future_s
+                and fix.accuracy_m >= 0.0
+                and (fix.seq is None or (old.seq is not None and fix.seq == old.seq + 1))
+                and fix.boot_id == old.boot_id
+                and fix.fix_type is not _NO_POSITION
+                and fix.fix_type is not _SIMULATED
+                and (speed is None or 0.0 <= speed <= 1_000.0)
+                and (heading is None or 0.0 <= heading <= 360.0)
+            ):
+                state.fix = fix
+                state.lower_bound_m -= length_m
+                if length_m > 0.0:
+                    state.step_m, state.step_dt_s = length_m, time_s - state.since_s
+                    state.since_s = time_s
+                    state.part = UNPLACED
+                self._fast += 1
+                self._verdict, self._reason = Verdict.ACCEPTED, ""
+                return []
+        return self._feed_slowly(fix, state)
+
+    def _feed_slowly(self, fix: Fix, state: UnitState | None) -> list[Detected]:
+        out: list[Detected] = []
+        self._reason = self._refusal(fix) or ""
+        if self._reason:
+            self._note(Verdict.REFUSED)
+            return out
+        if fix.time_s > fix.received_s + self._future_s:
+            self._reason = f"fixTime {fix.time_s - fix.received_s:.1f} s ahead of its receipt"
+            self._note(Verdict.REFUSED)
+            return [Notice(NoticeName.CLOCK_FAULT, fix.unit, fix.received_s, None, self._reason)]
+        if state is None:
+            state = self._new_unit(fix)
+            self._use(state, fix, out)
+        elif self._is_duplicate(state, fix):
+            self._note(Verdict.DUPLICATE)
+            return out
+        elif fix.time_s < state.newest_s:
+            self._take_late(state, fix, out)
+        elif state.held or (state.zones and is_hole(state, fix)):
+            self._order(state, fix, out)
+        else:
+            self._use(state, fix, out)
+        self._after(state, fix)
+        return out
+
+    def _refusal(self, fix: Fix) -> str | None:
+        if fix.fix_type is _SIMULATED and not self._config.accept_simulated:
+            return "fixType SIMULATED: simulated positions are not accepted here"
+        return checked_fix(fix)
+
+    def _note(self, verdict: Verdict) -> None:
+        self._verdict = verdict
+        self._count(verdict.value)
+
+    def _count(self, name: str) -> None:
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def _new_unit(self, fix: Fix) -> UnitState:
+        if len(self._units) >= MAX_UNITS:
+            quiet = next((unit for unit, state in self._units.items() if not state.zones), None)
+            self.forget(quiet if quiet is not None else next(iter(self._units)))
+        state = self._units[fix.unit] = UnitState(fix)
+        return state
+
+    def _is_duplicate(self, state: UnitState, fix: Fix) -> bool:
+        """Same boot and seq, or same time: of two positions for one time the more accurate is kept."""
+        old = state.fix
+        if fix.seq is not None:
+            key = (fix.boot_id, fix.seq)
+            if key == (old.boot_id, old.seq) or key in state.keys:
+                return True
+        if fix.time_s != state.newest_s:
+            return False
+        if state.branch is not None or state.blind:
+            return True
+        same = fix.latitude == old.latitude and fix.longitude == old.longitude
+        if same and fix.seq is not None and fix.boot_id == old.boot_id:
+            state.fix = fix  # its `seq` has come: no hole before the next one
+        better = effective_accuracy_m(fix, self._config) < effective_accuracy_m(old, self._config)
+        return same or not better
+
+    def _order(self, state: UnitState, fix: Fix, out: list[Detected]) -> None:
+        """Hold a fix after a hole in `seq`, unless it proves an entry: the driver is waiting for that."""
+        if (is_hole(state, fix) and self._enters(state, fix)) or (
+            not is_hole(state, fix) and (not state.held or fix.time_s < state.held[0].time_s)
+        ):
+            self._use(state, fix, out)
+        else:
+            self._note(Verdict.HELD if hold(state, fix, self._config) else Verdict.DUPLICATE)
+        self._release(state, fix.received_s, out)
+
+    def _release(self, state: UnitState, now_s: float, out: list[Detected]) -> None:
+        verdict, reason = self._verdict, self._reason
+        while held := next_released(state, now_s):
+            if held.time_s > state.newest_s:
+                self._use(state, held, out)
+        self._verdict, self._reason = verdict, reason
+
+    def _enters(self, state: UnitState, fix: Fix) -> bool:
+        """Whether the fix lies INSIDE a zone the unit is not yet known to be in."""
+        place = self._index.place(fix.latitude, fix.longitude)
+        accuracy_m = effective_accuracy_m(fix, self._config)
+        for zone_id in place.full:
+            zone = state.zones.get(zone_id)
+            if zone is None or zone.phase is Phase.CANDIDATE:
+                return accuracy_m <= self._config.accuracy_usable_m
+        for nearby in place.partial:
+            zone = state.zones.get(nearby.zone.zone.id)
+            if zone is not None and zone.phase is not Phase.CANDIDATE:
+                continue
+            deep = nearby.clearance_m(place.x, place.y) >= self._config.inside_factor * accuracy_m
+            if deep and nearby.contains(place.x, place.y):
+                return True
+        return False
+
+    def _use(self, state: UnitState, fix: Fix, out: list[Detected]) -> None:
+        gap = open_gap(state, fix, self._config)
+        reach_m = state.lower_bound_m
+        if state.inside and fix.time_s > state.fix.time_s:
+            state.intervals.append(fix.time_s - state.fix.time_s)
+        if fix.seq is not None:
+            if fix.boot_id != state.fix.boot_id:
+                state.keys.clear()
+            state.keys.append((fix.boot_id, fix.seq))
+        outcome = step(self._index, self._config, state, fix, out)
+        if gap is not None:
+            keep_gap(state, gap, fix, reach_m, self._config)
+        self._count(outcome.value)
+        self._note(Verdict.ACCEPTED)
+
+    def _take_late(self, state: UnitState, fix: Fix, out: list[Detected]) -> None:
+        gap = collect(self._index, state, fix, self._config)
+        self._note(Verdict.LATE)
+        if gap is None:
+            self._count("late_dropped")
+        elif is_full(gap):
+            out += replay_gap(self._index, self._config, state, gap)
+
+    # --- time ---
+
+    def _after(self, state: UnitState, fix: Fix) -> None:
+        """Timers after a fix: it is neither stale nor lost, and something may be due."""
+        state.stale = state.lost = False
+        state.last_received_s = max(state.last_received_s, fix.received_s)
+        due_s = self._due_of(state)
+        if due_s < math.inf and (state.timer_s is None or due_s < state.timer_s):
+            state.timer_s = due_s
+            heapq.heappush(self._timers, (due_s, fix.unit))
+
+    def _due_of(self, state: UnitState) -> float:
+        """When something falls due for a unit without another fix."""
+        due_s = state.held_due_s
+        for gap in state.gaps:
+            expires_s = gap.start_s + self._config.late_horizon_s + 1.0
+            due_s = min(due_s, expires_s if gap.due_s is None else gap.due_s)
+        if state.zones and not state.lost:
+            stale_s, lost_s = self._silence_s(state)
+            due_s = min(due_s, state.last_received_s + (lost_s if state.stale else stale_s))
+        return due_s
+
+    def _silence_s(self, state: UnitState) -> tuple[float, float]:
+        usual_s = median(state.intervals) if state.intervals else 0.0
+        stale_s = max(self._config.stale_after_s, STALE_INTERVALS * usual_s)
+        return stale_s, max(stale_s, self._config.lost_after_s, LOST_INTERVALS * usual_s)
+
+    def due_s(self) -> float | None:
+        """When `tick` has something to do, UTC seconds; None if nothing is waiting."""
+        while self._timers:
+            at_s, unit = self._timers[0]
+            state = self._units.get(unit)
+            if state is None or state.timer_s != at_s:
+                heapq.heappop(self._timers)
+                continue
+            due_s = self._due_of(state)
+            if due_s <= at_s:
+                return due_s
+            heapq.heappop(self._timers)
+            state.timer_s = None if due_s == math.inf else due_s
+            if state.timer_s is not None:
+                heapq.heappush(self._timers, (due_s, unit))
+        return None
+
+    def tick(self, now_s: float) -> list[Detected]:
+        """Let time pass: held fixes go, late ones are judged, silence is noticed, but is never an exit."""
+        out: list[Detected] = []
+        while (due_s := self.due_s()) is not None and due_s <= now_s:
+            _, unit = heapq.heappop(self._timers)
+            state = self._units[unit]
+            state.timer_s = None
+            self._fall_due(unit, state, now_s, out)
+            next_s = self._due_of(state)
+            if next_s < math.inf:
+                state.timer_s = next_s
+                heapq.heappush(self._timers, (next_s, unit))
+        return out
+
+    def _fall_due(self, unit: str, state: UnitState, now_s: float, out: list[Detected]) -> None:
+        self._release(state, now_s, out)
+        for gap in [gap for gap in state.gaps if gap.due_s is not None and gap.due_s <= now_s]:
+            out += replay_gap(self._index, self._config, state, gap)
+        drop_old_gaps(state, now_s, self._config)
+        if not state.zones or state.lost:
+            return
+        stale_s, lost_s = self._silence_s(state)
+        silent_s = now_s - state.last_received_s
+        if now_s >= state.last_received_s + lost_s:
+            state.stale = state.lost = True
+            out.append(Notice(NoticeName.LOST, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
+        elif now_s >= state.last_received_s + stale_s and not state.stale:
+            state.stale = True
+            out.append(Notice(NoticeName.STALE, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
+
+    # --- zone sets and storage ---
+
+    def swap(self, index: ZoneIndex) -> SwapReport:
+        """Exchange the zone set between two fixes. Never an entry or an exit: notices say what changed."""
+        report = SwapReport(index.version)
+        notices: list[Notice] = []
+        self._index = index
+        self._per_latitude, self._per_longitude = index.metres_per_latitude, index.metres_per_longitude
+        for unit, state in self._units.items():
+            self._reclassify(unit, state, notices)
+        adopted = sum(n.notice is NoticeName.ADOPTED_INSIDE for n in notices)
+        return SwapReport(report.version, list(notices), adopted, len(notices) - adopted)
+
+    def _reclassify(self, unit: str, state: UnitState, notices: list[Notice]) -> None:
+        """One unit under the new set: zones are matched by id."""
+        for gap in state.gaps:
+            gap.zones = {z: zone for z, zone in gap.zones.items() if z in self._index.zones}
+        if state.branch is not None:
+            hints = state.branch.hints
+            state.branch.hints = {z: at for z, at in hints.items() if z in self._index.zones}
+        if state.blind or not state.known:
+            self._retire(unit, state, set(), notices)
+            return
+        fix = state.fix
+        place = self._index.place(fix.latitude, fix.longitude)
+        state.lower_bound_m = place.lower_bound_m
+        state.part, state.x, state.y = place.part, place.x, place.y
+        members = self._index.containing(fix.latitude, fix.longitude)
+        accuracy_m = effective_accuracy_m(fix, self._config)
+        gone = {n.zone.zone.id for n in place.partial if self._left(n.clearance_m(place.x, place.y), accuracy_m)}
+        near = {n.zone.zone.id for n in place.partial} - gone
+        self._retire(unit, state, {z for z in state.zones if z not in members and z not in near}, notices)
+        if state.inside or accuracy_m <= self._config.accuracy_usable_m:
+            self._adopt(unit, state, members, notices)
+        state.inside = bool(members)
+        state.refresh()
+
+    def _left(self, clearance: float, accuracy_m: float) -> bool:
+        config = self._config
+        outside = classify(
+            False,
+            clearance,
+            accuracy_m,
+            inside_factor=config.inside_factor,
+            exit_margin_m=config.exit_margin_m,
+        )
+        return outside is Membership.OUTSIDE
+
+    def _retire(self, unit: str, state: UnitState, left: set[str], notices: list[Notice]) -> None:
+        for zone_id in [z for z in state.zones if z in left or z not in self._index.zones]:
+            del state.zones[zone_id]
+            reason = "moved" if zone_id in self._index.zones else "removed"
+            notices.append(Notice(NoticeName.ZONE_RETIRED, unit, state.newest_s, zone_id, reason))
+
+    def _adopt(self, unit: str, state: UnitState, members: frozenset[str], notices: list[Notice]) -> None:
+        fix = state.fix
+        at = Crossing(fix.time_s, fix.latitude, fix.longitude, state.x, state.y)
+        for zone_id in sorted(members - state.zones.keys()):
+            state.zones[zone_id] = ZoneState(Phase.IN, at, at, 1, fix.time_s, adopted=True)
+            reason = "inside when the zone came into force"
+            notices.append(Notice(NoticeName.ADOPTED_INSIDE, unit, fix.time_s, zone_id, reason))
+
+    def dump(self, unit: str) -> bytes | None:
+        """State of a unit for the disk, None if nothing is open; no position outside the zones is in it."""
+        state = self._units.get(unit)
+        return None if state is None else dump_state(state, self._index)
+
+    def restore(self, unit: str, value: bytes) -> list[Detected]:
+        """Take up a stored state; notices for zones that are gone since.
+
+        Raises:
+            ValueError: the bytes are no such state (or msgspec's subclass of it, which says where).
+        """
+        state = load_state(value, self._index)
+        self._units[unit] = state
+        notices: list[Notice] = []
+        self._retire(unit, state, set(), notices)
+        state.refresh()
+        self._after(state, state.fix)
+        return list(notices)
+
+    def forget(self, unit: str) -> None:
+        """Drop all that is known of a unit; its next fix is its first."""
+        self._units.pop(unit, None)

@@ -1,0 +1,229 @@
+"""Compiled index: cells, distance bounds, local edges (design/detection.md section 4).
+
+One grid for each group of zones that share a frame (`zones/grid.py`), and the questions the detector asks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from zones.border_zone import BorderZone, ZoneSet
+from zones.frame import Frame, frame_for
+from zones.grid import (
+    BLOCK_CELLS,
+    NOWHERE,
+    RAY_RING_EDGES,
+    CompiledZone,
+    Part,
+    Place,
+    build_part,
+    offset_deg,
+    unit_vector,
+)
+from zones.membership import Edge
+
+CLUSTER_M = 20_000.0
+"""Zones closer than this share a frame."""
+MAX_DEGREE_M = 111_700.0
+"""No degree of latitude, and no degree of longitude times cos(latitude), is longer on WGS 84."""
+LENGTH_SLACK = 1.005
+"""Frames are off by at most 0.3 %; a length used to reject must never be too short."""
+MAX_SEARCH_M = 25_000.0
+"""Longer segments are not searched for zones between their ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class ZoneIndex:
+    """All zones of one set, immutable, shared by all units."""
+
+    zone_set: ZoneSet
+    parts: tuple[Part, ...]
+    zones: dict[str, CompiledZone]
+    metres_per_longitude: float
+    """Over-long scale at the lowest latitude of any zone: lengths for rejecting are never too short."""
+    metres_per_latitude: float = field(default=MAX_DEGREE_M * LENGTH_SLACK)
+
+    @property
+    def version(self) -> str:
+        """Version of the zone set."""
+        return self.zone_set.version
+
+    def place(self, latitude: float, longitude: float) -> Place:
+        """Which zones a position is in or near, in the frame of its part."""
+        if len(self.parts) == 1:
+            return self.parts[0].place(0, latitude, longitude)
+        for number, part in enumerate(self.parts):
+            if part.holds(latitude, longitude):
+                return part.place(number, latitude, longitude)
+        return NOWHERE
+
+    def containing(self, latitude: float, longitude: float) -> frozenset[str]:
+        """Ids of the zones a position is in; the boundary counts as inside."""
+        place = self.place(latitude, longitude)
+        return place.full | {n.zone.id for n in place.partial if n.contains(place.x, place.y)}
+
+    def contains(self, zone: CompiledZone, x: float, y: float) -> bool:
+        """Whether a point of the zone's frame, metres, is in the zone or on its boundary."""
+        part = self.parts[zone.part]
+        column, row = int(x // part.cell_m) - part.column0, int(y // part.cell_m) - part.row0
+        if not (0 <= column < part.width and 0 <= row < part.height):
+            return False
+        cell = row * part.width + column
+        if zone.zone.id in part.full_sets[part.full_number[cell]]:
+            return True
+        return any(n.zone is zone and n.contains(x, y) for n in part.partial.get(cell, ()))
+
+    def edges_near(self, zone: CompiledZone, y_low: float, y_high: float) -> Iterable[Edge]:
+        """The zone's edges that can meet a band of northings; each at most once."""
+        if len(zone.edges) <= RAY_RING_EDGES:
+            return zone.edges
+        cell_m = self.parts[zone.part].cell_m
+        rows = range(int(y_low // cell_m), int(y_high // cell_m) + 1)
+        return {edge: None for row in rows for edge in zone.rows.get(row, ())}
+
+    def zones_about(self, part: int, x0: float, y0: float, x1: float, y1: float) -> list[CompiledZone]:
+        """Zones whose bounds meet the box of a segment; none for a segment longer than MAX_SEARCH_M."""
+        west, east, south, north = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+        if part < 0 or east - west > MAX_SEARCH_M or north - south > MAX_SEARCH_M:
+            return []
+        grid = self.parts[part]
+        side = grid.cell_m * BLOCK_CELLS
+        found: dict[str, CompiledZone] = {}
+        for column in range(int(west // side), int(east // side) + 1):
+            for row in range(int(south // side), int(north // side) + 1):
+                for zone in grid.blocks.get((column, row), ()):
+                    if meets(zone.bounds, x0, y0, x1, y1):
+                        found[zone.zone.id] = zone
+        return list(found.values())
+
+    def distance_to_exit_m(
+        self, zone_id: str, latitude: float, longitude: float, heading_deg: float | None = None
+    ) -> float:
+        """Way from a position to the end of a zone, metres, >= 0.
+
+        Measured along the zone's `bearing`: to its farthest vertex in that direction, so that a bent road
+        does not end at its first bend. Without a bearing, to the farthest boundary straight ahead on
+        `heading_deg`; without either, to the farthest vertex.
+
+        Raises:
+            KeyError: no zone of that id.
+        """
+        zone = self.zones[zone_id]
+        frame = self.parts[zone.part].frame
+        x, y = frame.to_metres(latitude, longitude)
+        if zone.along is not None:
+            east, north = zone.along
+            return max(0.0, max((e[0] - x) * east + (e[1] - y) * north for e in zone.edges))
+        if heading_deg is not None:
+            return _straight_ahead_m(zone.edges, x, y, unit_vector(frame, latitude, longitude, heading_deg))
+        return max(math.hypot(e[0] - x, e[1] - y) for e in zone.edges)
+
+
+def compile_index(zone_set: ZoneSet) -> ZoneIndex:
+    """Compile a valid zone set; zones of 100,000 vertices and areas of a whole country are fine.
+
+    Suits up to about 2,000 activation-sized zones (design/detection.md section 4).
+    """
+    clusters = _clusters(zone_set.zones)
+    parts: list[Part] = []
+    zones: dict[str, CompiledZone] = {}
+    for frame, group in clusters:
+        box = (group.south, group.north, group.west, group.east)
+        part, compiled = build_part(len(parts), frame, group.zones, group.west0, box)
+        parts.append(part)
+        zones.update((zone.zone.id, zone) for zone in compiled)
+    lowest = min((abs(lat) for z in zone_set.zones for _, lat in _positions(z)), default=0.0)
+    lowest = max(0.0, lowest - 0.1)
+    scale = MAX_DEGREE_M * math.cos(math.radians(lowest)) * LENGTH_SLACK
+    return ZoneIndex(zone_set, tuple(parts), zones, scale)
+
+
+def _positions(zone: BorderZone) -> Iterator[tuple[float, float]]:
+    for rings in zone.polygons:
+        for ring in rings:
+            yield from ring
+
+
+def meets(bounds: tuple[float, float, float, float], x0: float, y0: float, x1: float, y1: float) -> bool:
+    """Whether the box of a segment meets a zone's bounds."""
+    return (
+        bounds[0] <= max(x0, x1) and bounds[2] >= min(x0, x1) and bounds[1] <= max(y0, y1) and bounds[3] >= min(y0, y1)
+    )
+
+
+# --- groups that share a frame --------------------------------------------------------------------
+
+
+@dataclass
+class _Cluster:
+    zones: list[BorderZone]
+    west0: float
+    south: float
+    north: float
+    west: float
+    east: float
+
+    def near(self, other: _Cluster) -> bool:
+        lat = max(abs(self.south), abs(self.north), abs(other.south), abs(other.north))
+        pad_lat = CLUSTER_M / 110_000.0
+        pad_lon = pad_lat / max(0.05, math.cos(math.radians(min(lat, 87.0))))
+        shift = offset_deg(other.west0, self.west0)
+        return (
+            self.south - pad_lat <= other.north
+            and other.south - pad_lat <= self.north
+            and self.west - pad_lon <= other.east + shift
+            and other.west + shift - pad_lon <= self.east
+        )
+
+    def absorb(self, other: _Cluster) -> None:
+        shift = offset_deg(other.west0, self.west0)
+        self.zones += other.zones
+        self.south, self.north = min(self.south, other.south), max(self.north, other.north)
+        self.west, self.east = min(self.west, other.west + shift), max(self.east, other.east + shift)
+
+
+def _cluster_of(zone: BorderZone) -> _Cluster:
+    positions = list(_positions(zone))
+    west0 = positions[0][0]
+    lons = [offset_deg(lon, west0) for lon, _ in positions]
+    lats = [lat for _, lat in positions]
+    return _Cluster([zone], west0, min(lats), max(lats), min(lons), max(lons))
+
+
+def _clusters(zones: tuple[BorderZone, ...]) -> list[tuple[Frame, _Cluster]]:
+    """Groups of zones, each with its frame; boxes of different groups are more than CLUSTER_M apart.
+
+    One group holds everything at home: where LV95 serves all, one frame and one grid are simplest.
+    """
+    if not zones:
+        return []
+    whole = _cluster_of(zones[0])
+    for zone in zones[1:]:
+        whole.absorb(_cluster_of(zone))
+    frame = frame_for([(lat, lon) for z in zones for lon, lat in _positions(z)])
+    if frame.name == "LV95":
+        return [(frame, whole)]
+    groups: list[_Cluster] = []
+    for zone in zones:
+        new = _cluster_of(zone)
+        while touching := next((g for g in groups if g.near(new)), None):
+            groups.remove(touching)
+            touching.absorb(new)
+            new = touching
+        groups.append(new)
+    return [(frame_for([(lat, lon) for z in g.zones for lon, lat in _positions(z)]), g) for g in groups]
+
+
+def _straight_ahead_m(edges: tuple[Edge, ...], x: float, y: float, ahead: tuple[float, float]) -> float:
+    east, north = ahead
+    farthest = 0.0
+    for x1, y1, x2, y2 in edges:
+        side1 = (x1 - x) * north - (y1 - y) * east
+        side2 = (x2 - x) * north - (y2 - y) * east
+        if (side1 > 0.0) != (side2 > 0.0):
+            share = side1 / (side1 - side2)
+            reach = (x1 + share * (x2 - x1) - x) * east + (y1 + share * (y2 - y1) - y) * north
+            farthest = max(farthest, reach)
+    return farthest
