@@ -1,0 +1,302 @@
+"""One batch under way: what its messages come to, on top of what is committed.
+
+Fixes go through cursor and detector, what they mean through `decide`; records, effects and entries pile up
+here and become one `Commit`. Nothing here waits, writes or sends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent.activation.events import (
+    DeadlinePassed,
+    Detected,
+    EntryFacts,
+    Event,
+    IncidentKind,
+    IncidentReported,
+    Progressed,
+    ReceiptArrived,
+    UnitHeard,
+    WitnessSeen,
+)
+from agent.decide import Site, decide
+from agent.domain.instruction import Receipt
+from agent.domain.times import epoch_s
+from agent.ingest.intake import Cursor, Verdict, judge, stored_gaps
+from agent.ingest.limits import RateLimits
+from agent.ingest.wire import (
+    Inbound,
+    Incident,
+    Item,
+    Refused,
+    Topics,
+    UnitIncident,
+    UnitReceipt,
+    Witness,
+    WitnessReport,
+)
+from agent.journal.batch import ActivationRow, Commit, CursorRow, OutboxRow, RefusalRow, Retry, StateRow
+from agent.journal.entry import Circumstances, EntryDraft
+from agent.postings import draft_of, postings, with_events
+from agent.register import Draft, Register
+from zones.border_zone import ZoneKind
+from zones.detector import Detector
+from zones.detector import Verdict as Seen
+from zones.events import Detected as Finding
+from zones.events import DetectionEvent, EventName
+from zones.fix import Fix
+from zones.frame import metres_between
+
+MAX_KNOWN_UNITS = 200_000
+"""Cursors kept in memory; above it those of units outside every zone go first."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a batch needs besides the records; all of it lives as long as the agent."""
+
+    site: Site
+    topics: Topics
+    inbound: Inbound
+    detector: Detector
+    limits: RateLimits
+    cursors: dict[str, Cursor]
+    """How far each unit's reports are processed; stored for units inside tracking zones."""
+    last: dict[str, Fix]
+    """Last fix of units inside tracking zones, for speed and way; of others none is kept here."""
+    circumstances: Circumstances
+
+
+class Gathering:
+    """Takes items in order; `commit()` is what must be on disk before any of them is acknowledged."""
+
+    def __init__(self, register: Register, around: Surroundings, now_s: float, degraded: tuple[str, ...] = ()) -> None:
+        self.draft = Draft(register)
+        self.around = around
+        self.now_s = now_s
+        self.degraded = degraded
+        self.fixes: Counter[tuple[str, str]] = Counter()
+        """Reports by source and result, for the metrics."""
+        self.repeats: set[str] = set()
+        """Units that sent something processed before: they want the watermark again."""
+        self.touched: dict[str, None] = {}
+        """Units whose cursor and detector state have to be stored."""
+        self.cursors: dict[str, Cursor] = {}
+        self._activations: list[ActivationRow] = []
+        self._outbox: list[OutboxRow] = []
+        self._entries: list[EntryDraft] = []
+        self._refusals: list[RefusalRow] = []
+        self._done: list[int] = []
+        self._dropped: list[int] = []
+        self._retried: list[Retry] = []
+        self._marker: int | None = None
+
+    # --- input ------------------------------------------------------------------------------------------------
+
+    def items(self, items: Iterable[Item], source: str) -> None:
+        """What one message said."""
+        for item in items:
+            match item:
+                case Fix():
+                    self.fix(item, source)
+                case UnitReceipt(unit=unit, receipt=receipt):
+                    self._receipt(unit, receipt)
+                case UnitIncident(unit=unit, incident=incident):
+                    self._incident(unit, incident)
+                case WitnessReport(device=device, witness=witness):
+                    self._witness(device, witness)
+                case Refused():
+                    self.refuse(item, source)
+
+    def fix(self, fix: Fix, source: str) -> None:
+        """One position report."""
+        verdict, cursor = judge(self.cursors.get(fix.unit) or self.around.cursors.get(fix.unit), fix)
+        if verdict is not Verdict.ACCEPT:
+            self.fixes[source, "duplicate" if verdict is Verdict.REPEAT else "refused"] += 1
+            self.repeats.add(fix.unit)
+            return
+        self.cursors[fix.unit] = cursor
+        detector = self.around.detector
+        was_inside = detector.in_tracking(fix.unit)
+        findings = detector.feed(fix)
+        self.fixes[source, _result(detector.last_verdict)] += 1
+        if detector.last_verdict is Seen.REFUSED:
+            self.refuse(Refused("not_usable", detector.last_reason, source, "", 0), source)
+            return
+        is_inside = detector.in_tracking(fix.unit)
+        if was_inside or is_inside or findings:
+            self.touched[fix.unit] = None
+        self._tell(fix, findings)
+        self._remember(fix, is_inside)
+
+    def refuse(self, refused: Refused, source: str) -> None:
+        """Something that cannot be read or used: kept as a dead letter without its bytes."""
+        self.fixes[source, "refused"] += 1
+        digest = bytes.fromhex(refused.sha256) if refused.sha256 else b""
+        reason = f"{refused.reason}: {refused.detail}"
+        self._refusals.append(RefusalRow(source, refused.source, reason, digest, refused.length))
+
+    def tick(self) -> None:
+        """Let the detector and the records know the time."""
+        self.findings(self.around.detector.tick(self.now_s))
+        self.event(DeadlinePassed(self.now_s))
+
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """What the detector found without a new fix: silence, held fixes, a swap of the zone set."""
+        for finding in findings:
+            self.touched[finding.unit] = None
+            self._found(finding, self.around.last.get(finding.unit))
+
+    def event(self, event: Event) -> None:
+        """One event through the machines."""
+        decision = decide(self.draft, event, self.around.site, self.now_s)
+        self.draft.take(decision)
+        posted = [
+            postings(effect, self.around.site.agent_id, self.around.topics, self.now_s) for effect in decision.effects
+        ]
+        for one in posted:
+            self._activations += one.activations
+            self._outbox += one.outbox
+        told = [fact for one in posted for fact in one.told]
+        self._entries += with_events([draft_of(entry) for entry in decision.entries], told)
+
+    def outcome(self, done: Iterable[int], dropped: Iterable[int], retried: Iterable[Retry]) -> None:
+        """What became of outbox rows."""
+        self._done += done
+        self._dropped += dropped
+        self._retried += retried
+
+    def marker(self, marker: int) -> None:
+        """The feed is processed up to here."""
+        self._marker = marker
+
+    # --- output -----------------------------------------------------------------------------------------------
+
+    def commit(self) -> Commit | None:
+        """What must be written; None if nothing of this batch is durable."""
+        batch = Commit(
+            cursors=tuple(self._cursor_row(unit) for unit in self.touched if unit in self._known()),
+            unit_states=tuple(StateRow(unit, self.around.detector.dump(unit)) for unit in self.touched),
+            records=self.draft.rows(),
+            activations=tuple(self._activations),
+            entries=tuple(self._entries),
+            effects=tuple(self._outbox),
+            done=tuple(self._done),
+            dropped=tuple(self._dropped),
+            retried=tuple(self._retried),
+            refusals=tuple(self._refusals),
+            feed_marker=self._marker,
+            circumstances=self.around.circumstances,
+        )
+        return None if batch == Commit(circumstances=self.around.circumstances) else batch
+
+    def install(self) -> None:
+        """The commit is on disk: memory follows."""
+        self.draft.install()
+        self.around.cursors.update(self.cursors)
+
+    def _known(self) -> set[str]:
+        return self.cursors.keys() | self.around.cursors.keys()
+
+    def _cursor_row(self, unit: str) -> CursorRow:
+        cursor = self.cursors.get(unit) or self.around.cursors[unit]
+        return CursorRow(unit, cursor.boot_id, cursor.highest, stored_gaps(cursor), cursor.last_fix_ms)
+
+    # --- fixes to events --------------------------------------------------------------------------------------
+
+    def _tell(self, fix: Fix, findings: list[Finding]) -> None:
+        if self.draft.is_lost(fix.unit):
+            self.event(UnitHeard(fix.unit, fix.received_s))
+        for finding in findings:
+            self._found(finding, fix)
+        for zone_id in self.draft.awaited_zones(fix.unit):
+            self.event(Progressed(fix.unit, self._facts(zone_id, fix)))
+
+    def _found(self, finding: Finding, fix: Fix | None) -> None:
+        zone_id = finding.zone_id
+        zone = self.draft.zone(zone_id) if zone_id is not None else None
+        if isinstance(finding, DetectionEvent) and zone is None:
+            return  # the zone was retired between the fix and now
+        is_entry = not isinstance(finding, DetectionEvent) or finding.event is EventName.ENTERED
+        activates = zone is not None and zone.kind is ZoneKind.ACTIVATION and is_entry
+        facts = self._facts(zone_id if activates else None, fix)
+        self.event(Detected(finding, facts))
+
+    def _facts(self, zone_id: str | None, fix: Fix | None) -> EntryFacts:
+        if fix is None:
+            return EntryFacts(arrived_s=self.now_s, degraded=self.degraded)
+        remaining_m = None
+        if zone_id is not None:
+            index = self.around.detector.index
+            remaining_m = index.distance_to_exit_m(zone_id, fix.latitude, fix.longitude, fix.heading_deg)
+        return EntryFacts(
+            arrived_s=fix.received_s,
+            fix_age_s=max(0.0, fix.received_s - fix.time_s),
+            remaining_m=remaining_m,
+            speed_mps=self._speed_mps(fix),
+            degraded=self.degraded,
+        )
+
+    def _speed_mps(self, fix: Fix) -> float | None:
+        """The larger of reported and last measured speed."""
+        last = self.around.last.get(fix.unit)
+        measured = None
+        if last is not None and fix.time_s > last.time_s:
+            way_m = metres_between(last.latitude, last.longitude, fix.latitude, fix.longitude)
+            measured = way_m / (fix.time_s - last.time_s)
+        return max((speed for speed in (fix.speed_mps, measured) if speed is not None), default=None)
+
+    def _remember(self, fix: Fix, is_inside: bool) -> None:
+        if is_inside:
+            self.around.last[fix.unit] = fix
+        else:
+            self.around.last.pop(fix.unit, None)
+
+    # --- other messages ---------------------------------------------------------------------------------------
+
+    def _receipt(self, unit: str, receipt: Receipt) -> None:
+        try:
+            self.event(
+                ReceiptArrived(
+                    unit=unit,
+                    instruction_id=receipt.instruction_id,
+                    version=receipt.version,
+                    delivered_s=_time(receipt.delivered),
+                    displayed_s=_time(receipt.displayed),
+                    acknowledged_s=_time(receipt.acknowledged),
+                    language=receipt.language,
+                    checkpoint=receipt.checkpoint,
+                )
+            )
+        except ValueError as error:
+            self.refuse(Refused("unreadable", str(error), "receipt", "", 0), "mqtt")
+
+    def _incident(self, unit: str, incident: Incident) -> None:
+        word = incident.kind or ""
+        if word not in IncidentKind.__members__:
+            known = ", ".join(IncidentKind.__members__)
+            self.refuse(Refused("unknown_incident", f"kind: expected one of {known}", "incident", "", 0), "mqtt")
+            return
+        self.event(IncidentReported(unit, IncidentKind(word), incident.text))
+
+    def _witness(self, device: str, witness: Witness) -> None:
+        try:
+            seen_s = epoch_s(witness.time)
+        except ValueError as error:
+            self.refuse(Refused("unreadable", str(error), "witness", "", 0), "mqtt")
+            return
+        self.event(WitnessSeen(device, witness.kind, seen_s, witness.lane, witness.confidence, witness.evidence_hash))
+
+
+def _time(value: str | int | None) -> float | None:
+    return None if value is None else epoch_s(value)
+
+
+_RESULTS = {Seen.ACCEPTED: "accepted", Seen.HELD: "accepted", Seen.DUPLICATE: "duplicate", Seen.LATE: "late"}
+
+
+def _result(verdict: Seen) -> str:
+    return _RESULTS.get(verdict, "refused")

@@ -1,0 +1,186 @@
+"""`borderlane agent`, `init`, `detect`, `config`, `status`: thin commands over the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from agent.config import Config, load_config
+from agent.errors import AlreadyRunning, ConfigError, JournalError, LinkError
+
+NOT_GOOD, WRONG_USAGE, OUT_OF_REACH = 1, 2, 3
+"""Exit status, contract section 2."""
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (TOML).", dir_okay=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, or JSON Lines where it streams.")]
+config_app = typer.Typer(help="Check or show a configuration.", no_args_is_help=True)
+
+
+def _refuse(message: str, status: int) -> typer.Exit:
+    typer.echo(f"error: {message}", err=True)
+    return typer.Exit(status)
+
+
+def agent(config: ConfigFile) -> None:
+    """Run the roadside agent until SIGTERM; SIGHUP reads the configuration and zones again."""
+    from agent.app import run_agent  # imports broker, HTTP and database code
+
+    try:
+        asyncio.run(run_agent(config))
+    except (ConfigError, AlreadyRunning) as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+    except JournalError as error:
+        raise _refuse(str(error), NOT_GOOD) from error
+    except LinkError as error:
+        raise _refuse(str(error), OUT_OF_REACH) from error
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")] = Path(),
+) -> None:
+    """Write a commented borderlane.toml, keys, an empty data folder, broker configuration and a systemd unit."""
+    from agent.broker_files import box_files
+    from agent.keys import make_key
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config_file = folder / "borderlane.toml"
+    if config_file.exists():
+        raise _refuse(f"{config_file} is there already: nothing is overwritten", WRONG_USAGE)
+    template = importlib.resources.files("agent") / "templates"
+    config_file.write_text((template / "borderlane.toml").read_text("utf-8"), "utf-8")
+    make_key(folder / "keys" / "agent.key.pem", folder / "keys" / "agent.pub.pem")
+    (folder / "data").mkdir(mode=0o700, exist_ok=True)
+    (folder / "broker").mkdir(exist_ok=True)
+    config = load_config(config_file, {})
+    for name, text in box_files(config.agent.id, config.mqtt.host, config.mqtt.port).items():
+        (folder / "broker" / name).write_text(text, "utf-8")
+    unit = (template / "borderlane.service").read_text("utf-8")
+    command = shutil.which("borderlane") or f"{sys.executable} -m simulator.cli"
+    for mark, value in (
+        ("@COMMAND@", command),
+        ("@CONFIG@", str(config_file.resolve())),
+        ("@FOLDER@", str(folder.resolve())),
+    ):
+        unit = unit.replace(mark, value)
+    (folder / "borderlane-agent.service").write_text(unit, "utf-8")
+    typer.echo(f"made {folder}: borderlane.toml, keys/, data/, broker/, borderlane-agent.service")
+    typer.echo("next: put the authority's public key into keys/authority.pub.pem, then `borderlane config check`")
+
+
+def detect(
+    tracks: Annotated[list[Path], typer.Argument(help="Recorded tracks.", exists=True, dir_okay=False)],
+    zones: Annotated[Path, typer.Option("--zones", help="Zone file (GeoJSON).", dir_okay=False)],
+    format_: Annotated[str, typer.Option("--format", help="auto, csv, gpx, nmea, geojson or jsonl.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Run the agent's detector over recorded tracks; one event a line, each file a unit of its own."""
+    from zones.catalogue import read_zone_file
+    from zones.errors import ZoneError
+    from zones.events import DetectionEvent, event_to_json
+    from zones.index import compile_index
+
+    try:
+        index = compile_index(read_zone_file(zones))
+        for track in tracks:
+            for event in _detected(index, track, format_):
+                if isinstance(event, DetectionEvent):
+                    typer.echo(event_to_json(event) if as_json else _sentence(event))
+    except OSError as error:
+        raise _refuse(f"{error.filename}: {error.strerror}", WRONG_USAGE) from error
+    except ZoneError as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+
+
+def _detected(index: Any, track: Path, format_: str) -> Iterator[Any]:
+    from zones.tracks import detect_track, read_track
+
+    fixes = read_track(track.read_bytes(), track.name, format_, nmea_decoder=_nmea_fixes)
+    yield from detect_track(index, fixes)
+
+
+def _nmea_fixes(data: bytes, unit: str) -> list[Any]:
+    """NMEA through the firmware bridge, which `zones` must not import."""
+    from agent.ingest.wire import fix_of_report
+    from firmware_bridge.messages import PositionReport
+    from firmware_bridge.nmea import NmeaDecoder
+
+    decoder = NmeaDecoder()
+    events = decoder.feed(data) + decoder.end()
+    found = [fix_of_report(event, unit, None) for event in events if isinstance(event, PositionReport)]
+    return [fix for fix in found if fix is not None]
+
+
+def _sentence(event: Any) -> str:
+    from agent.domain.times import rfc3339
+
+    return (
+        f"{rfc3339(event.time)}  {event.unit}  {event.event.value:8}{event.zone_id}  "
+        f"{event.kind.value} {event.direction.value}"
+    )
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path, typer.Argument(dir_okay=False)], as_json: AsJson = False) -> None:
+    """Say whether a configuration is good, or list every fault."""
+    try:
+        load_config(file, os.environ)
+    except ConfigError as error:
+        if as_json:
+            typer.echo(msgspec.json.encode({"ok": False, "faults": str(error).splitlines()}))
+        else:
+            typer.echo(str(error), err=True)
+        raise typer.Exit(WRONG_USAGE) from error
+    typer.echo(msgspec.json.encode({"ok": True}) if as_json else f"good: {file}")
+
+
+@config_app.command("show")
+def config_show(file: Annotated[Path, typer.Argument(dir_okay=False)], as_json: AsJson = False) -> None:
+    """Show the values in force, with those that differ from the default marked."""
+    try:
+        config = load_config(file, os.environ)
+    except ConfigError as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+    values, defaults = msgspec.to_builtins(config), msgspec.to_builtins(Config())
+    if as_json:
+        typer.echo(msgspec.json.encode(values))
+        return
+    for table, content in values.items():
+        if not isinstance(content, dict):
+            typer.echo(f"{table} = {content!r}")
+            continue
+        for key, value in content.items():
+            changed = "" if value == defaults[table].get(key) else "   # not the default"
+            typer.echo(f"{table}.{key} = {value!r}{changed}")
+
+
+def status(
+    url: Annotated[str, typer.Option("--url", help="Address of the agent.")] = "http://127.0.0.1:8081",
+    as_json: AsJson = False,
+) -> None:
+    """Ask a running agent how it is: exit 0 serving, 1 degraded, 3 out of reach."""
+    import urllib.error
+    import urllib.request
+
+    if not url.startswith(("http://", "https://")):
+        raise _refuse(f"--url {url}: expected http:// or https://", WRONG_USAGE)
+    try:
+        with urllib.request.urlopen(f"{url}/v1/status", timeout=3) as answer:  # noqa: S310 - scheme checked above
+            page = msgspec.json.decode(answer.read())
+    except (urllib.error.URLError, OSError, msgspec.DecodeError) as error:
+        raise _refuse(f"{url}: no agent answers: {error}", OUT_OF_REACH) from error
+    if as_json:
+        typer.echo(msgspec.json.encode(page))
+    else:
+        typer.echo(f"{page['agent']}: {page['mode']} since {page['modeSince']}")
+        for key, value in page.items():
+            typer.echo(f"  {key}: {value}")
+    raise typer.Exit(0 if page["mode"] == "NORMAL" else NOT_GOOD)

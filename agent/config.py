@@ -1,0 +1,264 @@
+"""One frozen struct for each table of `borderlane.toml`; refuses what it does not know and names the key."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from agent.errors import ConfigError
+from zones.plausibility import DetectionConfig
+
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all tables."""
+
+
+class AgentTable(Table, frozen=True):
+    """Who this agent is and where it keeps its record."""
+
+    id: Name = "box-1"
+    data_dir: str = "data"
+    """Folder of the journal and state; relative to the configuration file."""
+    signing_key: str = "keys/agent.key.pem"
+    """Ed25519 private key (PEM, mode 0600) that signs journal and instructions."""
+
+
+class MqttTable(Table, frozen=True):
+    """The broker that units, readers and control rooms speak to."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    protocol: str = "auto"
+    """auto, 5 or 3.1.1."""
+    prefix: str = "borderlane/v1"
+    username: str = ""
+    password_file: str = ""
+    """File that holds the password; never the password itself."""
+    window: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
+    """Unacknowledged QoS 1 messages at once (design/broker.md section 6)."""
+    owntracks: bool = True
+    """Also listen to owntracks/{user}/{device}."""
+    traccar_topic: str = ""
+    flespi_topic: str = ""
+    """Topics of Traccar's and flespi's JSON; empty = not used."""
+
+
+class CustomsTable(Table, frozen=True):
+    """The customs service: feed, activation, risk."""
+
+    url: str = "http://127.0.0.1:8080"
+    authority_keys: dict[str, str] = msgspec.field(default_factory=lambda: {"authority-1": "keys/authority.pub.pem"})
+    """Key id to file of the Ed25519 public key whose risk answers are believed."""
+    feed_interval_s: Positive = 1.0
+    request_timeout_s: Positive = 3.0
+
+
+class HttpTable(Table, frozen=True):
+    """The agent's own HTTP interface."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8_081
+
+
+class ZonesTable(Table, frozen=True):
+    """The geofences in force."""
+
+    file: str = ""
+    """Zone file; empty = the shipped 64 crossings."""
+
+
+class SerialTable(Table, frozen=True):
+    """One receiver on a serial port."""
+
+    unit: Name
+    path: str
+    baud: Annotated[int, Meta(ge=300, le=4_000_000)] = 9_600
+    reset_on_open: bool = False
+
+
+class OperatorTable(Table, frozen=True):
+    """A telematics platform and the units for which it may report."""
+
+    units: tuple[str, ...] = ()
+    """Unit ids; empty = any unit that has a journey."""
+
+
+class PolicyConfig(Table, frozen=True):
+    """When HOLD is due, when an instruction ends (design/domain.md section 6, defaults)."""
+
+    budget_share: Annotated[float, Meta(gt=0, le=0.9)] = 0.6
+    budget_max_s: Annotated[float, Meta(gt=0, le=8)] = 8.0
+    decide_margin_s: Annotated[float, Meta(ge=0, le=4)] = 1.0
+    """HOLD is decided so long before it must be out: commit, sign, publish (reliability.md section 5)."""
+    passed_grace_s: NotNegative = 1.0
+    display_due_s: Positive = 5.0
+    lost_after_s: Positive = 60.0
+    instruction_life_s: Annotated[float, Meta(ge=60, le=86_400)] = 1_800.0
+    hold_life_s: Positive = 86_400.0
+    renew_before_s: Positive = 60.0
+    journey_expiry_s: Positive = 259_200.0
+    found_inside_holds: bool = False
+    random_stop_share: Share = 0.0
+
+
+class CommitTable(Table, frozen=True):
+    """Group commit (design/broker.md section 7)."""
+
+    messages: Annotated[int, Meta(ge=1, le=2_000)] = 256
+    linger_ms: Annotated[float, Meta(ge=0, le=50)] = 5.0
+
+
+class ClockTable(Table, frozen=True):
+    """A clock that runs faster than the wall, for demos."""
+
+    speedup: Annotated[float, Meta(gt=0, le=1_000)] = 1.0
+    origin_s: NotNegative = 0.0
+
+
+class LogTable(Table, frozen=True):
+    """Log for people or machines."""
+
+    format: str = "auto"
+    """auto, console or json; auto = console on a terminal."""
+    level: str = "info"
+
+
+class Config(Table, frozen=True):
+    """The whole file."""
+
+    agent: AgentTable = AgentTable()
+    mqtt: MqttTable = MqttTable()
+    customs: CustomsTable = CustomsTable()
+    http: HttpTable = HttpTable()
+    zones: ZonesTable = ZonesTable()
+    detection: DetectionConfig = DetectionConfig()
+    policy: PolicyConfig = PolicyConfig()
+    commit: CommitTable = CommitTable()
+    clock: ClockTable = ClockTable()
+    log: LogTable = LogTable()
+    serial: tuple[SerialTable, ...] = ()
+    operators: dict[str, OperatorTable] = {}
+
+
+CHOICES = {
+    ("mqtt", "protocol"): ("auto", "5", "3.1.1"),
+    ("log", "format"): ("auto", "console", "json"),
+    ("log", "level"): ("debug", "info", "warning", "error"),
+}
+ENVIRONMENT_PREFIX = "BORDERLANE_"
+
+
+C = TypeVar("C", bound=msgspec.Struct)
+
+
+def parse_config(text: str, source: str, environment: Mapping[str, str] | None = None) -> Config:
+    """Configuration from TOML text; environment `BORDERLANE_SECTION__KEY` overrides single values.
+
+    Raises:
+        ConfigError: every fault of the file, section by section: key, what is wrong, what was expected.
+    """
+    return parse_tables(text, source, Config, CHOICES, environment or {})
+
+
+def parse_tables(
+    text: str,
+    source: str,
+    kind: type[C],
+    choices: Mapping[tuple[str, str], tuple[str, ...]],
+    environment: Mapping[str, str],
+) -> C:
+    """Decode a TOML file into a struct of tables; every part that has a configuration uses this.
+
+    msgspec stops at its first fault, so each table is decoded by itself and all faults are listed.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not TOML: {error}") from error
+    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    faults = [f"{source}: {name}: unknown table, {_nearest(name, list(known))}" for name in tables if name not in known]
+    values: dict[str, Any] = {}
+    for name, field in known.items():
+        table = _overridden(tables.get(name), name, field.type, environment)
+        if table is None:
+            continue
+        try:
+            values[name] = msgspec.convert(table, field.type, strict=True)
+        except msgspec.ValidationError as error:
+            faults.append(f"{source}: {name}: {_explained(error, name, table, field.type)}")
+    faults += _wrong_choices(source, values, choices)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    try:
+        return kind(**values)
+    except TypeError as error:  # a table that has no default is missing
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def load_config(path: Path, environment: Mapping[str, str]) -> Config:
+    """Read and decode a configuration file.
+
+    Raises:
+        ConfigError: the file cannot be read, or `parse_config`'s reasons.
+    """
+    return parse_config(read_text(path), str(path), environment)
+
+
+def read_text(path: Path) -> str:
+    """Text of a configuration file, or ConfigError that names it."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def _overridden(table: Any, name: str, kind: Any, environment: Mapping[str, str]) -> Any:
+    """The table with values from the environment put over those of the file."""
+    prefix = f"{ENVIRONMENT_PREFIX}{name.upper()}__"
+    over = {key[len(prefix) :].lower(): text for key, text in environment.items() if key.startswith(prefix)}
+    if not over or not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return table
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    changed = dict(table or {})
+    for key, text in over.items():
+        try:
+            changed[key] = msgspec.convert(text, types[key], strict=False) if key in types else text
+        except msgspec.ValidationError:
+            changed[key] = text  # decoded again with the table, where the fault is named
+    return changed
+
+
+def _explained(error: msgspec.ValidationError, name: str, table: Any, kind: Any) -> str:
+    """msgspec's words with the nearest known key where a key is unknown."""
+    text = str(error)
+    if "unknown field" in text and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        keys = [field.name for field in msgspec.structs.fields(kind)]
+        unknown = [key for key in table if key not in keys]
+        return "; ".join(f"{name}.{key}: unknown key, {_nearest(key, keys)}" for key in unknown) or text
+    return text.replace("`$", f"`{name}")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f'did you mean "{close[0]}"?' if close else f"expected one of {', '.join(known)}"
+
+
+def _wrong_choices(
+    source: str, values: dict[str, Any], choices: Mapping[tuple[str, str], tuple[str, ...]]
+) -> list[str]:
+    faults = []
+    for (table, key), words in choices.items():
+        word = getattr(values.get(table), key, None)
+        if word is not None and word not in words:
+            faults.append(f"{source}: {table}.{key}: {word!r}, expected one of {', '.join(words)}")
+    return faults

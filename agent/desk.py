@@ -1,0 +1,115 @@
+"""The register as people see it: rows of vehicles, one journey whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from agent.activation.journey import Journey, JourneyStage
+from agent.activation.passage import Passage, PassageStage
+from agent.domain.times import rfc3339
+from agent.instruction.lifecycle import InstructionState, instruction_key
+from agent.register import Register
+from agent.status.api import JourneyDetail, JourneyRow
+
+EXPECTED = "EXPECTED"
+SHOWN_STAGES = frozenset({JourneyStage.APPROACHING, JourneyStage.NOT_READY, JourneyStage.DIVERTED})
+"""Journeys shown although no passage of theirs is known."""
+
+
+def rows(register: Register, keys: frozenset[str]) -> tuple[JourneyRow, ...]:
+    """One row for each vehicle at a crossing; with `keys` (instruction keys, jrns or units) only those."""
+    found: dict[str, JourneyRow] = {}
+    for passage in _passages(register, keys):
+        if passage.stage is PassageStage.OUTSIDE:
+            continue
+        row = _row_of(register, passage)
+        shown = found.get(row.key)
+        if shown is None or (row.changed or "") >= (shown.changed or ""):
+            found[row.key] = row
+    for key in keys & register.instructions.keys() - found.keys():
+        found[key] = row_of_instruction(register, register.instructions[key])
+    return tuple(found.values())
+
+
+def _passages(register: Register, keys: frozenset[str]) -> Iterable[Passage]:
+    if not keys:
+        return register.passages.values()
+    units = {unit for key in keys for unit in _units_of(register, key)}
+    return [register.passages[key] for unit in units for key in register.passages_of_unit.get(unit, ())]
+
+
+def _units_of(register: Register, key: str) -> tuple[str, ...]:
+    if key in register.passages_of_unit:
+        return (key,)
+    if key.startswith("unit:"):
+        return (key.removeprefix("unit:"),)
+    journey = register.journeys.get(key)
+    return journey.declaration.units if journey else ()
+
+
+def _row_of(register: Register, passage: Passage) -> JourneyRow:
+    jrn = passage.jrn or _only_jrn(register, passage.unit)
+    journey = register.journeys.get(jrn) if jrn else None
+    key = passage.instruction_key or instruction_key(jrn, passage.unit)
+    state = register.instructions.get(key)
+    return _row(key, journey, state, passage)
+
+
+def _only_jrn(register: Register, unit: str) -> str | None:
+    jrns = register.jrns_of_unit.get(unit, set())
+    return next(iter(jrns)) if len(jrns) == 1 else None
+
+
+def row_of_instruction(register: Register, state: InstructionState) -> JourneyRow:
+    """Row of an instruction whose passage is not known any more."""
+    return _row(state.key, register.journeys.get(state.jrn) if state.jrn else None, state, None)
+
+
+def _row(key: str, journey: Journey | None, state: InstructionState | None, passage: Passage | None) -> JourneyRow:
+    means = journey.declaration.active_border_transport_means if journey else None
+    changed_s = max(
+        (at for at in (state.issued_s if state else None, passage.last_s if passage else None) if at), default=0.0
+    )
+    return JourneyRow(
+        key=key,
+        jrn=journey.key if journey else None,
+        unit=passage.unit if passage else (state.unit if state else None),
+        plate=means.identification_number if means else None,
+        nationality=means.nationality if means else None,
+        crossing=passage.crossing if passage else (state.crossing if state else None),
+        direction=passage.direction if passage else (state.direction if state else None),
+        stage=passage.stage.value if passage else EXPECTED,
+        state=journey.stage.value if journey else None,
+        action=state.action.name if state and state.action is not None else None,
+        reason_code=state.reason.value if state and state.reason else None,
+        version=state.version if state else 0,
+        declarations=len(journey.frozen or journey.goods) if journey else 0,
+        waiting=bool(state and state.waiting),
+        breach=bool(journey and journey.stage is JourneyStage.BREACH),
+        closed=bool(state and state.closed),
+        changed=rfc3339(changed_s) if changed_s else None,
+    )
+
+
+def detail(register: Register, key: str) -> JourneyDetail | None:
+    """One journey, or one unit without a journey, whole; None if nothing is known under the key."""
+    journey, state = register.journeys.get(key), register.instructions.get(key)
+    if journey is None and state is None:
+        return None
+    found = rows(register, frozenset({key}))
+    row = next((one for one in found if one.key == key), None) or _row(key, journey, state, None)
+    return JourneyDetail(
+        row=row,
+        causes=tuple(_plain(cause) for cause in state.causes) if state else (),
+        deliveries=tuple(_plain(one) for one in state.deliveries) if state else (),
+        declarations=tuple(_plain(one) for one in journey.frozen) if journey else (),
+        instruction=_plain(state.instruction) if state and state.instruction else None,
+        entered_at=rfc3339(state.entered_s) if state and state.entered_s else None,
+        decide_by=rfc3339(state.due_s) if state and state.due_s else None,
+    )
+
+
+def _plain(value: msgspec.Struct) -> dict[str, object]:
+    return dict(msgspec.to_builtins(value, str_keys=True))

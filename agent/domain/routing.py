@@ -1,0 +1,95 @@
+"""Routing of one declaration, signed risk answer, score card (design/domain.md sections 5, 6; risk.md section 11)."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+
+class Routing(enum.Enum):
+    """Where one declaration goes; order of strictness in `ROUTING_ORDER`."""
+
+    TO_ENTRY = "TO_ENTRY"
+    ENTRY_PENDING = "ENTRY_PENDING"
+    TO_CONTROL = "TO_CONTROL"
+    ENTRY_DENIED = "ENTRY_DENIED"
+
+
+ROUTING_ORDER = (Routing.TO_ENTRY, Routing.ENTRY_PENDING, Routing.TO_CONTROL, Routing.ENTRY_DENIED)
+
+
+class ControlLocation(enum.Enum):
+    """Where a control takes place."""
+
+    ON_ENTRY = "ON_ENTRY"
+    AFTER_ENTRY = "AFTER_ENTRY"
+
+
+class ReportToLocation(msgspec.Struct, frozen=True, rename="camel"):
+    """A place where the lorry must report, and for what."""
+
+    inspection_type_id: str
+    location_ids: tuple[str, ...]
+    order: int = 0
+
+
+class Reason(msgspec.Struct, frozen=True, rename="camel"):
+    """One reason of a score card; for officers only, never for driver or trade."""
+
+    kind: str
+    id: str
+    points: int
+    text: dict[str, str] = {}
+
+
+class ScoreParts(msgspec.Struct, frozen=True, rename="camel"):
+    """Points by origin; they add up to the score."""
+
+    deductive: int = 0
+    inductive: int = 0
+    predictive: int = 0
+
+
+class ScoreCard(msgspec.Struct, frozen=True, rename="camel"):
+    """What the risk check saw in one declaration."""
+
+    channel: str
+    """green, yellow or red."""
+    score: int
+    parts: ScoreParts
+    reasons: tuple[Reason, ...]
+    selection_kind: str
+    """WATCHLIST, RULE, FEEDBACK, MODEL, RANDOM or NONE."""
+    rule_book_version: str
+    model_version: str
+    random: bool = False
+    capacity: bool = False
+
+
+class Assessment(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Signed answer of the authority for one declaration of one journey at one crossing and direction.
+
+    `mrn` is None for the light check of an empty run.
+    """
+
+    activation_id: str
+    mrn: str | None
+    version: int
+    jrn: str
+    crossing: str
+    direction: str
+    routing: str
+    """One of `Routing`; kept as text so that an unknown word is read, recorded and never a GO."""
+    issued_at: str
+    valid_until: str
+    routing_control_location: str | None = None
+    type_of_controls: tuple[str, ...] = ()
+    report_to_locations: tuple[ReportToLocation, ...] = ()
+    deadline: str | None = None
+    customs_office: str | None = None
+    lane: str | None = None
+    score_card: dict[str, Any] | None = None
+    signature: str | None = None
+    """JWS compact, Ed25519, over this object without it."""

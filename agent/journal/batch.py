@@ -1,0 +1,201 @@
+"""What one transaction takes and gives: plain rows, all or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent.journal.entry import Circumstances, EntryDraft
+
+RecordTable = Literal["crossing", "journey", "instruction"]
+RECORD_TABLES: tuple[RecordTable, ...] = ("crossing", "journey", "instruction")
+
+
+@dataclass(frozen=True)
+class CursorRow:
+    """How far the reports of a unit are processed."""
+
+    unit: str
+    boot_id: str | None
+    highest: int
+    gaps: tuple[tuple[int, int, int], ...]
+    """Ranges below `highest` not yet seen: first, last, and when the gap opened, UTC milliseconds."""
+    last_fix_ms: int
+
+
+@dataclass(frozen=True)
+class StateRow:
+    """Detector state of a unit; None = forget it."""
+
+    unit: str
+    body: bytes | None
+
+
+@dataclass(frozen=True)
+class RecordRow:
+    """One record of a state machine; None = forget it."""
+
+    table: RecordTable
+    key: str
+    body: bytes | None
+
+
+@dataclass(frozen=True)
+class ActivationRow:
+    """An activated declaration; the id is unique for ever (invariant 1)."""
+
+    activation_id: str
+    mrn: str
+    version: int
+    jrn: str
+    crossing: str
+    direction: str
+    unit: str
+    at_ms: int
+    """When the boundary was crossed."""
+    received_ms: int
+    """When the fix that settled it arrived."""
+    body: bytes
+    """Exact bytes of the request to customs."""
+
+
+@dataclass(frozen=True)
+class OutboxRow:
+    """An effect to perform, at least once, as exact bytes."""
+
+    lane: str
+    target: str
+    """MQTT topic, or URL path."""
+    key: str
+    """What makes doing it twice harmless: activationId, instructionId."""
+    body: bytes
+    due_ms: int | None = None
+    """Live deadline; such rows go first."""
+    expires_ms: int | None = None
+    seal: bool = False
+    """Signed at the commit together with the newest tree head. Once done it is kept, to be published again,
+    until its target has a newer one or it is dropped."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When to try an outbox row again."""
+
+    outbox_id: int
+    next_try_ms: int
+    tries: int
+
+
+@dataclass(frozen=True)
+class RefusalRow:
+    """A message that could not be used; its bytes are not kept."""
+
+    source: str
+    topic: str
+    reason: str
+    sha256: bytes
+    length: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One batch of the pipeline: written in one transaction, or not at all."""
+
+    cursors: tuple[CursorRow, ...] = ()
+    unit_states: tuple[StateRow, ...] = ()
+    records: tuple[RecordRow, ...] = ()
+    activations: tuple[ActivationRow, ...] = ()
+    entries: tuple[EntryDraft, ...] = ()
+    effects: tuple[OutboxRow, ...] = ()
+    done: tuple[int, ...] = ()
+    """Outbox ids that the other side has said yes to."""
+    dropped: tuple[int, ...] = ()
+    """Outbox ids to forget without a yes: superseded, or expired and cleared at the broker."""
+    retried: tuple[Retry, ...] = ()
+    refusals: tuple[RefusalRow, ...] = ()
+    feed_marker: int | None = None
+    circumstances: Circumstances = field(default_factory=Circumstances)
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """An outbox row as stored; `body` is what goes out, signed if `sealed`."""
+
+    outbox_id: int
+    lane: str
+    target: str
+    key: str
+    body: bytes
+    due_ms: int | None
+    expires_ms: int | None
+    sealed: bool
+    next_try_ms: int = 0
+    tries: int = 0
+    done_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """What watchers are told; `seq` rises and survives restarts."""
+
+    seq: int
+    kind: str
+    body: bytes
+    """JSON."""
+
+
+@dataclass(frozen=True)
+class StoredRefusal:
+    """A refusal and how often it came."""
+
+    source: str
+    topic: str
+    reason: str
+    sha256: bytes
+    length: int
+    first_ms: int
+    last_ms: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What is on disk now."""
+
+    seqs: tuple[int, ...] = ()
+    """Numbers of the entries, in the order of the drafts."""
+    outbox: tuple[StoredRow, ...] = ()
+    """The new outbox rows, in the order of the effects."""
+    events: tuple[StoredEvent, ...] = ()
+    checkpoint: str | None = None
+    """A newly signed tree head, to be sent on."""
+    at_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much is stored."""
+
+    entries: int
+    activations: int
+    outbox_pending: int
+    outbox_oldest_id: int | None
+    refusals: int
+    """Refused messages, also those beyond the rows kept."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """All state, as the pipeline needs it at start."""
+
+    cursors: tuple[CursorRow, ...]
+    unit_states: Mapping[str, bytes]
+    records: Mapping[RecordTable, Mapping[str, bytes]]
+    feed_marker: int
+    outbox: tuple[StoredRow, ...]
+    """Not done yet, oldest first."""
+    retained: tuple[StoredRow, ...]
+    """The newest sealed row of each target, done or not."""
+    checkpoint: str | None
+    entries: int

@@ -1,0 +1,74 @@
+"""Keys: made, read and checked. Secrets come from files of mode 0600 or systemd credentials, never from TOML."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc.jwk import OKPKey
+
+from agent.domain.signed import public_key
+from agent.errors import ConfigError
+
+
+def make_key(path: Path, public_path: Path) -> None:
+    """Write a new Ed25519 private key (0600) and its public half; an existing key is left alone."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+    public_path.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
+def read_private_key(path: Path) -> Ed25519PrivateKey:
+    """Ed25519 private key from PEM.
+
+    Raises:
+        ConfigError: not there, not readable, open to others, or another kind of key.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: signing key cannot be read: {error.strerror}") from error
+    if mode & 0o077:
+        raise ConfigError(f"{path}: mode {mode:o} lets others read the signing key: expected 600")
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: no private key in PEM: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path}: {type(key).__name__}: expected an Ed25519 key")
+    return key
+
+
+def jwk_of(key: Ed25519PrivateKey) -> OKPKey:
+    """The same key for signing JWS."""
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return OKPKey.import_key(pem)
+
+
+def read_public_key(path: Path) -> OKPKey:
+    """Ed25519 public key from PEM.
+
+    Raises:
+        ConfigError: not there, or another kind of key.
+    """
+    try:
+        return public_key(path.read_text("ascii"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: no Ed25519 public key: {error}") from error
+
+
+def read_public_keys(files: dict[str, str], folder: Path) -> dict[str, OKPKey]:
+    """Public keys by key id; paths are relative to `folder`."""
+    return {kid: read_public_key(folder / name) for kid, name in files.items()}

@@ -1,0 +1,330 @@
+"""Back half: performs stored effects, at least once, in order for each target; what comes back is an event again."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from joserfc.jwk import OKPKey
+
+from agent.activation.effects import AskRisk
+from agent.activation.events import ActivationAnswered, Event, InstructionOut, RiskAnswered
+from agent.clock import Clock
+from agent.delivery.unit_channel import Publisher
+from agent.domain.routing import Assessment
+from agent.domain.signed import BadSignature
+from agent.errors import LinkError, PeerError
+from agent.journal.batch import Retry, StoredRow
+from agent.postings import PRIORITY, Lane, risk_request, split_row_key
+from agent.risk.client import CustomsClient, Reply, Verdict, verdict
+from agent.risk.exchange import ActivationAnswer, RiskAnswer, verified_assessment
+from agent.risk.schedule import Asking, Breaker, Do, allow, ended, failed, next_step, sent, succeeded
+
+WORKERS = 64
+"""Effects under way at once; more than any crossing's peak, less than the customs client's connections allow."""
+RETRY_MIN_S, RETRY_MAX_S = 0.5, 60.0
+"""Exponential with jitter (design/reliability.md section 2)."""
+ACTIVATIONS_PATH, RISK_PATH = "/v1/activations", "/v1/risk-assessments"
+LOG = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Performed:
+    """What one try came to: done, to be tried again, or dropped; and what has happened, if anything."""
+
+    done: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
+    retried: tuple[Retry, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+Report = Callable[[Performed], Awaitable[None]]
+"""Hands what happened to the pipeline; waits while the pipeline's queue is full."""
+
+
+class Outbox:
+    """Performs rows until they are done.
+
+    Args:
+        publisher: The `out` connection to the broker.
+        client: The customs service.
+        authority_keys: Whose assessments are believed, by key id.
+        clock: Pace of deadlines and retries.
+        report: Where outcomes go.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        client: CustomsClient,
+        authority_keys: dict[str, OKPKey],
+        clock: Clock,
+        report: Report,
+        request_timeout_s: float = 3.0,
+    ) -> None:
+        self._publisher, self._client, self._keys = publisher, client, authority_keys
+        self._clock, self._report, self._timeout_s = clock, report, request_timeout_s
+        self._chains: dict[tuple[str, str], deque[StoredRow]] = defaultdict(deque)
+        self._ready: list[tuple[int, int, tuple[str, str]]] = []
+        self._waiting: dict[int, float] = {}
+        self._wake = asyncio.Event()
+        self._late: set[asyncio.Task[None]] = set()
+        self._retained: dict[str, StoredRow] = {}
+        self.breaker = Breaker()
+        self.customs_reachable = True
+        self.risk_seconds: Callable[[float], None] = lambda _seconds: None
+
+    @property
+    def pending(self) -> int:
+        """Effects stored and not yet done."""
+        return len(self._waiting)
+
+    def oldest_s(self) -> float | None:
+        """When the oldest effect not yet done was taken, UTC seconds."""
+        return min(self._waiting.values(), default=None)
+
+    def retain(self, rows: Iterable[StoredRow]) -> None:
+        """Instructions that the broker should hold, as far as it was told before a restart."""
+        self._retained.update((row.target, row) for row in rows)
+
+    def live_instructions(self) -> list[StoredRow]:
+        """Newest unexpired instruction of each unit that is out, to be published again after a connect."""
+        now_ms = self._clock.now_s() * 1000
+        return [
+            row
+            for row in self._retained.values()
+            if row.outbox_id not in self._waiting and (row.expires_ms is None or row.expires_ms > now_ms)
+        ]
+
+    def add(self, rows: Iterable[StoredRow]) -> None:
+        """Take rows that are on disk."""
+        now_s = self._clock.now_s()
+        for row in rows:
+            if row.sealed:
+                self._retained[row.target] = row
+            self._waiting[row.outbox_id] = now_s
+            chain = (row.lane, row.target)
+            self._chains[chain].append(row)
+            if len(self._chains[chain]) == 1:
+                self._offer(chain)
+
+    async def run(self) -> None:
+        """Perform for ever."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(self._work())
+
+    def _offer(self, chain: tuple[str, str]) -> None:
+        head = self._chains[chain][0]
+        heapq.heappush(self._ready, (PRIORITY[chain[0]], head.outbox_id, chain))
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            while not self._ready:
+                self._wake.clear()
+                await self._wake.wait()
+            chain = heapq.heappop(self._ready)[2]
+            row = self._chains[chain][0]
+            outcome = await self._perform(row)
+            await self._report(outcome)
+            self._settle(chain, row, outcome)
+
+    def _settle(self, chain: tuple[str, str], row: StoredRow, outcome: Performed) -> None:
+        rows = self._chains[chain]
+        if outcome.retried:
+            retry = outcome.retried[0]
+            rows[0] = _tried(row, retry)
+            delay_s = self._clock.wall_s(max(0.0, retry.next_try_ms / 1000 - self._clock.now_s()))
+            asyncio.get_running_loop().call_later(delay_s, self._offer, chain)
+            return
+        self._waiting.pop(row.outbox_id, None)
+        rows.popleft()
+        if rows:
+            self._offer(chain)
+        else:
+            del self._chains[chain]
+
+    async def _perform(self, row: StoredRow) -> Performed:
+        now_s = self._clock.now_s()
+        if row.expires_ms is not None and row.lane != Lane.INSTRUCTION and row.expires_ms <= now_s * 1000:
+            return Performed(dropped=(row.outbox_id,))
+        try:
+            if row.lane == Lane.ACTIVATION:
+                return await self._activate(row)
+            if row.lane == Lane.RISK:
+                return await self._ask(row)
+            return await self._publish(row)
+        except (LinkError, PeerError) as error:
+            LOG.debug("effect_kept", lane=row.lane, outbox_id=row.outbox_id, reason=str(error))
+            return self._again(row)
+
+    def _again(self, row: StoredRow, wait_s: float | None = None) -> Performed:
+        tries = row.tries + 1
+        backoff_s = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(row.tries, 8))
+        if row.lane in (Lane.INSTRUCTION, Lane.CLEAR, Lane.EVENT, Lane.ALARM):
+            backoff_s = RETRY_MIN_S  # the broker is next door; what is told must be out as soon as it is back
+        pause_s = wait_s if wait_s is not None else backoff_s * random.uniform(0.8, 1.2)
+        next_try_ms = round((self._clock.now_s() + pause_s) * 1000)
+        return Performed(retried=(Retry(row.outbox_id, next_try_ms, tries),))
+
+    # --- broker -----------------------------------------------------------------------------------------------
+
+    async def _publish(self, row: StoredRow) -> Performed:
+        if row.lane == Lane.CLEAR:
+            return await self._clear(row)
+        await self._publisher.publish(row.target, row.body, qos=1, retain=row.lane == Lane.INSTRUCTION)
+        if row.lane != Lane.INSTRUCTION:
+            return Performed(done=(row.outbox_id,))
+        key, version = split_row_key(row.key)
+        unit = row.target.rsplit("/", 2)[-2]
+        out = InstructionOut(key=key, version=version, unit=unit, at_s=self._clock.now_s())
+        return Performed(done=(row.outbox_id,), events=(out,))
+
+    async def _clear(self, row: StoredRow) -> Performed:
+        """Clear an expired instruction at the broker, unless a newer one of this unit has taken its place."""
+        held = self._retained.get(row.target)
+        if held is not None and held.key != row.key:
+            return Performed(done=(row.outbox_id,))
+        await self._publisher.publish(row.target, b"", qos=1, retain=True)
+        self._retained.pop(row.target, None)
+        return Performed(done=(row.outbox_id,), dropped=() if held is None else (held.outbox_id,))
+
+    # --- customs ----------------------------------------------------------------------------------------------
+
+    async def _post(self, path: str, body: bytes, timeout_s: float, key: str | None = None) -> Reply:
+        try:
+            reply = await self._client.post(path, body, self._clock.wall_s(timeout_s), key)
+        except LinkError:
+            self.customs_reachable = False
+            raise
+        self.customs_reachable = True
+        return reply
+
+    async def _activate(self, row: StoredRow) -> Performed:
+        reply = await self._post(ACTIVATIONS_PATH, row.body, self._timeout_s, row.key)
+        match verdict(reply.status):
+            case Verdict.DONE:
+                return Performed(done=(row.outbox_id,), events=_activation_events(row, reply.body))
+            case Verdict.OUR_FAULT:
+                LOG.error("activation_not_understood", status=reply.status, activation_id=row.key)
+                reason = f"HTTP_{reply.status}"
+                return Performed(done=(row.outbox_id,), events=(_refused(row, reason),))
+            case Verdict.NOT_ALLOWED:
+                LOG.error("customs_denies_access", status=reply.status)
+        return self._again(row, reply.retry_after_s)
+
+    async def _ask(self, row: StoredRow) -> Performed:
+        """One question with its hedge; an answer that comes after the first is still handed on, to tighten."""
+        effect = msgspec.json.decode(row.body, type=AskRisk)
+        body = msgspec.json.encode(risk_request(effect))
+        now_s = self._clock.now_s()
+        waited_for = effect.deadline_s if effect.deadline_s is not None and effect.deadline_s > now_s else None
+        asking = Asking(deadline_s=waited_for, started_s=now_s)
+        flights: set[asyncio.Task[RiskAnswered | None]] = set()
+        while True:
+            step = next_step(asking, self._clock.now_s())
+            if step.do is Do.SEND and not self._allowed():
+                break
+            if step.do is Do.SEND:
+                limit_s = max(0.05, step.at_s - self._clock.now_s())
+                flights.add(asyncio.create_task(self._one_question(effect, body, limit_s)))
+                asking = sent(asking, self._clock.now_s())
+                continue
+            if step.do is Do.GIVE_UP or not flights:
+                break
+            pause_s = self._clock.wall_s(max(0.0, step.at_s - self._clock.now_s()))
+            done, flights = await asyncio.wait(flights, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+            for flight in done:
+                answer = flight.result()
+                asking = ended(asking, answer is not None)
+                if answer is not None:
+                    self._let_finish(flights)
+                    return Performed(done=(row.outbox_id,), events=(answer,))
+        self._let_finish(flights)
+        return self._again(row)
+
+    def _allowed(self) -> bool:
+        self.breaker, allowed = allow(self.breaker, self._clock.now_s())
+        return allowed
+
+    async def _one_question(self, effect: AskRisk, body: bytes, limit_s: float) -> RiskAnswered | None:
+        started_s = self._clock.now_s()
+        try:
+            reply = await self._post(RISK_PATH, body, limit_s)
+        except LinkError as error:
+            LOG.info("risk_unanswered", jrn=effect.jrn, reason=str(error))
+            self.breaker = failed(self.breaker, self._clock.now_s())
+            return None
+        if verdict(reply.status) is not Verdict.DONE:
+            LOG.warning("risk_refused", jrn=effect.jrn, status=reply.status)
+            self.breaker = failed(self.breaker, self._clock.now_s())
+            return None
+        self.breaker = succeeded(self.breaker, self._clock.now_s())
+        self.risk_seconds(self._clock.now_s() - started_s)
+        return _risk_answered(effect, reply.body, self._keys)
+
+    def _let_finish(self, flights: set[asyncio.Task[RiskAnswered | None]]) -> None:
+        for flight in flights:
+            task = asyncio.create_task(self._hand_on(flight))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    async def _hand_on(self, flight: asyncio.Task[RiskAnswered | None]) -> None:
+        answer = await flight
+        if answer is not None:
+            await self._report(Performed(events=(answer,)))
+
+
+def _tried(row: StoredRow, retry: Retry) -> StoredRow:
+    return StoredRow(
+        row.outbox_id, row.lane, row.target, row.key, row.body, row.due_ms, row.expires_ms, row.sealed,
+        retry.next_try_ms, retry.tries,
+    )  # fmt: skip
+
+
+def _activation_events(row: StoredRow, body: bytes) -> tuple[Event, ...]:
+    """What customs made of one activation; an answer that cannot be read is no refusal, and no acceptance."""
+    try:
+        answer = msgspec.json.decode(body, type=ActivationAnswer)
+    except msgspec.MsgspecError as error:
+        raise PeerError(f"{ACTIVATIONS_PATH}: answer cannot be read: {error}") from error
+    mine = [result for result in answer.results if result.activation_id == row.key]
+    if not mine:
+        raise PeerError(f"{ACTIVATIONS_PATH}: no result for {row.key}")
+    result = mine[0]
+    jrn = _jrn_of(row)
+    return (ActivationAnswered(jrn, row.key, result.result, result.reason, result.acceptance_date_time),)
+
+
+def _refused(row: StoredRow, reason: str) -> ActivationAnswered:
+    return ActivationAnswered(_jrn_of(row), row.key, "REFUSED", reason)
+
+
+def _jrn_of(row: StoredRow) -> str:
+    return str(msgspec.json.decode(row.body)["jrn"])
+
+
+def _risk_answered(effect: AskRisk, body: bytes, keys: dict[str, OKPKey]) -> RiskAnswered | None:
+    try:
+        answer = msgspec.json.decode(body, type=RiskAnswer)
+    except msgspec.MsgspecError as error:
+        LOG.warning("risk_unreadable", jrn=effect.jrn, reason=str(error))
+        return None
+    good: list[Assessment] = []
+    refused = 0
+    for assessment in answer.assessments:
+        try:
+            good.append(verified_assessment(assessment, keys))
+        except BadSignature as error:
+            LOG.warning("risk_signature_bad", jrn=effect.jrn, reason=str(error))
+            refused += 1
+    if answer.pending and not good:
+        return None
+    return RiskAnswered(effect.key, effect.request_id, tuple(good), refused)

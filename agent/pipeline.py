@@ -1,0 +1,252 @@
+"""Front half: read, detect, decide, commit, acknowledge - in that order, one batch at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from agent.activation.events import Event
+from agent.batch import Gathering, Surroundings
+from agent.clock import Clock
+from agent.errors import JournalError
+from agent.ingest.intake import Cursor, watermark
+from agent.ingest.mqtt_source import Batch
+from agent.ingest.wire import Refused, decode_message
+from agent.journal.batch import Committed, Retry
+from agent.journal.entry import Circumstances
+from agent.journal.store import Store
+from agent.register import Register
+from agent.sheet import Site
+from agent.status.live import Metrics
+from zones.fix import Fix
+from zones.index import ZoneIndex
+
+QUEUE = 2_000
+"""Items that may wait for the next batch; the sources then wait themselves."""
+BATCH_ITEMS = 64
+"""Items of one batch; an item of MQTT is itself a batch of up to 256 messages."""
+LONGEST_WAIT_S = 1.0
+"""The pipeline looks at the deadlines at least so often, wall seconds, in case the clock was set."""
+WATERMARK_EVERY_S = 1.0
+"""At most one watermark a second for each unit (design/reliability.md section 2)."""
+LOG = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Received:
+    """Messages of the broker; `acknowledge` lets the broker forget them."""
+
+    batch: Batch
+    acknowledge: Callable[[Batch], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a serial receiver said."""
+
+    item: Fix | Refused
+    source: str
+
+
+@dataclass(frozen=True)
+class Happened:
+    """Events of other shells, with what became of outbox rows and the marker of the feed.
+
+    `told` is set once all of it is on disk.
+    """
+
+    events: Sequence[Event] = ()
+    done: Sequence[int] = ()
+    dropped: Sequence[int] = ()
+    retried: Sequence[Retry] = ()
+    refusals: Sequence[tuple[Refused, str]] = ()
+    marker: int | None = None
+    told: asyncio.Future[None] | None = None
+
+
+Input = Received | Measured | Happened
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A zone set and settings that are to come into force."""
+
+    index: ZoneIndex
+    digest: str
+    """SHA-256 of the zone file, hex."""
+    site: Site
+
+
+@dataclass(frozen=True)
+class Outlets:
+    """Where committed things go; none of these waits."""
+
+    committed: Callable[[Committed], None]
+    watermark: Callable[[str, str | None, int], None]
+    """Unit, bootId, `upTo`."""
+
+
+class Pipeline:
+    """Takes input one batch at a time; the only writer of register, cursors, detector and store."""
+
+    def __init__(
+        self, register: Register, around: Surroundings, store: Store, clock: Clock, metrics: Metrics, outlets: Outlets
+    ) -> None:
+        self.register, self.around = register, around
+        self._store, self._clock, self._metrics, self._outlets = store, clock, metrics, outlets
+        self._queue: asyncio.Queue[Input] = asyncio.Queue(QUEUE)
+        self._marked: dict[str, float] = {}
+        self.degraded: tuple[str, ...] = ()
+        """Modes in force; the app keeps it."""
+        self._fixes: Counter[str] = Counter()
+        self._swap: Swap | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait for the next batch."""
+        return self._queue.qsize()
+
+    async def submit(self, item: Input) -> None:
+        """Hand in an item; waits while the queue is full."""
+        await self._queue.put(item)
+
+    async def record(self, *events: Event) -> None:
+        """Hand in events and return when they are on disk."""
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._queue.put(Happened(events, told=told))
+        await told
+
+    def fixes_by_result(self) -> dict[str, int]:
+        """Position reports so far: accepted, refused, duplicate, late."""
+        return dict(self._fixes)
+
+    def mark(self, unit: str) -> None:
+        """Say the watermark of a unit again."""
+        cursor = self.around.cursors.get(unit)
+        if cursor is not None:
+            self._say_watermark(unit, cursor, self._clock.now_s())
+
+    def swap(self, index: ZoneIndex, digest: str, site: Site) -> None:
+        """Put another zone set and other settings in force before the next batch."""
+        self._swap = Swap(index, digest, site)
+
+    async def run(self) -> None:
+        """Batch after batch, for ever.
+
+        Raises:
+            JournalError: a commit failed. Nothing of the batch is acknowledged, and detector and disk may differ:
+                only a start from disk reconciles them.
+        """
+        while True:
+            items = await self._take()
+            await self._batch(items)
+
+    async def _take(self) -> list[Input]:
+        try:
+            async with asyncio.timeout(self._wait_s()):
+                items = [await self._queue.get()]
+        except TimeoutError:
+            return []
+        while len(items) < BATCH_ITEMS and not self._queue.empty():
+            items.append(self._queue.get_nowait())
+        return items
+
+    def _wait_s(self) -> float:
+        """Wall seconds until something falls due."""
+        dues = [due for due in (self.register.due_s(), self.around.detector.due_s()) if due is not None]
+        if not dues:
+            return LONGEST_WAIT_S
+        return min(LONGEST_WAIT_S, max(0.0, self._clock.wall_s(min(dues) - self._clock.now_s())))
+
+    async def _batch(self, items: Sequence[Input]) -> None:
+        gathering = self._begin()
+        for item in items:
+            self._absorb(gathering, item)
+        gathering.tick()
+        await self._commit(gathering)
+        for item in items:
+            if isinstance(item, Received):
+                item.acknowledge(item.batch)
+            elif isinstance(item, Happened) and item.told is not None and not item.told.done():
+                item.told.set_result(None)
+        self._count(gathering)
+        self._mark(gathering)
+
+    def _begin(self) -> Gathering:
+        """A batch, under the new zone set if one has come."""
+        swap, self._swap = self._swap, None
+        if swap is None:
+            return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
+        report = self.around.detector.swap(swap.index)
+        self.register.swap(swap.index.zone_set)
+        circumstances = Circumstances(swap.index.zone_set.version, swap.digest)
+        self.around = replace(self.around, site=swap.site, circumstances=circumstances)
+        gathering = Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
+        gathering.findings(report.detected)
+        LOG.info("zone_set_swapped", zone_set=report.version, adopted=report.adopted, retired=report.retired)
+        return gathering
+
+    def _absorb(self, gathering: Gathering, item: Input) -> None:
+        match item:
+            case Received(batch=batch):
+                for message in batch.messages:
+                    found = decode_message(self.around.inbound, message.topic, message.payload, message.received_s)
+                    gathering.items(found, "mqtt")
+            case Measured(item=Fix() as fix, source=source):
+                gathering.fix(fix, source)
+            case Measured(item=Refused() as refused, source=source):
+                gathering.refuse(refused, source)
+            case Happened():
+                gathering.outcome(item.done, item.dropped, item.retried)
+                for refused, source in item.refusals:
+                    gathering.refuse(refused, source)
+                for event in item.events:
+                    gathering.event(event)
+                if item.marker is not None:
+                    gathering.marker(item.marker)
+
+    async def _commit(self, gathering: Gathering) -> None:
+        batch = gathering.commit()
+        if batch is None:  # nothing durable: positions outside the zones leave no trace on disk
+            gathering.install()
+            return
+        started_s = time.perf_counter()
+        try:
+            committed = await self._store.commit(batch)
+        except JournalError:
+            LOG.exception("commit_failed", entries=len(batch.entries), effects=len(batch.effects))
+            raise
+        self._metrics.commit.observe(time.perf_counter() - started_s)
+        gathering.install()
+        self._outlets.committed(committed)
+
+    def _count(self, gathering: Gathering) -> None:
+        for (source, result), number in gathering.fixes.items():
+            self._metrics.fixes.labels(source, result).inc(number)
+            self._fixes[result] += number
+
+    def _mark(self, gathering: Gathering) -> None:
+        """Watermarks of units with a journey, from what is committed."""
+        now_s = self._clock.now_s()
+        for unit in {*gathering.touched, *gathering.repeats}:
+            cursor = self.around.cursors.get(unit)
+            if cursor is None or unit not in self.register.jrns_of_unit:
+                continue
+            if unit in gathering.repeats or now_s - self._marked.get(unit, 0.0) >= WATERMARK_EVERY_S:
+                self._say_watermark(unit, cursor, now_s)
+
+    def _say_watermark(self, unit: str, cursor: Cursor, now_s: float) -> None:
+        up_to = watermark(cursor, self._held_from(unit), now_s)
+        if up_to is not None:
+            self._marked[unit] = now_s
+            self._outlets.watermark(unit, cursor.boot_id, up_to)
+
+    def _held_from(self, unit: str) -> int | None:
+        """Lowest seq that only memory holds: all that a unit outside the tracking zones has sent last."""
+        cursor = self.around.cursors[unit]
+        return None if self.around.detector.in_tracking(unit) else cursor.highest

@@ -1,0 +1,186 @@
+"""The agent's HTTP calls (contract section 7): how it is, what it sees, what an officer decides."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from agent.domain.instruction import Action
+from agent.status.live import Metrics
+from agent.web import Access, Call, EventStream, ProblemError, Reply, Route, application
+
+SEEING = ("operator", "officer", "supervisor", "auditor")
+DECIDING = ("officer", "supervisor")
+ROWS_MAX = 50_000
+
+
+class JourneyQuery(msgspec.Struct, frozen=True):
+    """Which journeys; empty = all."""
+
+    keys: str = ""
+    """Keys, jrns or units, separated by commas."""
+
+
+class JourneyRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One vehicle at a crossing, or a journey that is expected."""
+
+    key: str
+    """Key of the instruction: the jrn, or `unit:` + unit where there is no journey."""
+    jrn: str | None
+    unit: str | None
+    plate: str | None
+    nationality: str | None
+    crossing: str | None
+    direction: str | None
+    stage: str
+    """Of the passage: TRACKING, ACTIVATION, CONFIRMATION, PASSED, ABORTED; EXPECTED before it."""
+    state: str | None
+    """Of the journey (design/domain.md section 5, T)."""
+    action: str | None
+    reason_code: str | None
+    version: int
+    declarations: int
+    waiting: bool
+    breach: bool
+    closed: bool
+    changed: str | None
+
+
+class JourneyPage(msgspec.Struct, frozen=True):
+    """Journeys and vehicles."""
+
+    journeys: tuple[JourneyRow, ...]
+
+
+class JourneyDetail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One journey whole."""
+
+    row: JourneyRow
+    causes: tuple[dict[str, Any], ...]
+    deliveries: tuple[dict[str, Any], ...]
+    declarations: tuple[dict[str, Any], ...]
+    instruction: dict[str, Any] | None
+    entered_at: str | None
+    decide_by: str | None
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How the agent is."""
+
+    agent: str
+    mode: str
+    degraded: tuple[str, ...]
+    mode_since: str
+    since: str
+    version: str
+    zone_set: str
+    zones: int
+    broker_connected: bool
+    customs_reachable: bool
+    feed_marker: int
+    journeys: int
+    units: int
+    waiting: int
+    """Vehicles whose time budget runs."""
+    outbox_pending: int
+    outbox_oldest_s: float | None
+    journal_entries: int
+    fixes: dict[str, int]
+    instructions: dict[str, int]
+    fix_to_instruction_ms: dict[str, float]
+    serial: dict[str, str]
+
+
+class OverrideRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An officer decides."""
+
+    action: str
+    """GO, GO_WITH_OBLIGATION, STOP or HOLD."""
+    officer: Annotated[str, Meta(min_length=1, max_length=70)]
+    reason: Annotated[str, Meta(min_length=1, max_length=512)]
+    role: str = "officer"
+    """Only believed where the service does not check who asks (loopback without access rules)."""
+    lane: Annotated[str, Meta(max_length=35)] | None = None
+    customs_office: Annotated[str, Meta(max_length=17)] | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether it lives or is ready, and each part of it."""
+
+    ok: bool
+    parts: dict[str, bool] = {}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the calls ask and tell; the app provides each."""
+
+    status: Callable[[], AgentStatus]
+    rows: Callable[[frozenset[str]], tuple[JourneyRow, ...]]
+    detail: Callable[[str], JourneyDetail | None]
+    ready: Callable[[], dict[str, bool]]
+    override: Callable[[str, OverrideRequest, Action, str], Awaitable[bool]]
+    """Key, request, action, role; True once it is on disk, False if nothing is known under the key."""
+    stream: EventStream
+    metrics: Metrics
+
+
+def agent_application(desk: Desk, version: str, access: Access | None = None) -> web.Application:
+    """Routes of the agent."""
+
+    async def healthz(_call: Call) -> Health:
+        return Health(True)
+
+    async def readyz(_call: Call) -> Reply:
+        parts = desk.ready()
+        return Reply(Health(all(parts.values()), parts), 200 if all(parts.values()) else 503)
+
+    async def metrics(_call: Call) -> Reply:
+        return Reply(content=desk.metrics.text(), media_type="text/plain")
+
+    async def status(_call: Call) -> AgentStatus:
+        return desk.status()
+
+    async def journeys(call: Call) -> JourneyPage:
+        keys = frozenset(filter(None, call.query.keys.split(",")))
+        return JourneyPage(desk.rows(keys)[:ROWS_MAX])
+
+    async def journey(call: Call) -> JourneyDetail:
+        found = desk.detail(call.path["jrn"])
+        if found is None:
+            raise ProblemError(404, f"journey {call.path['jrn']!r}: not known here")
+        return found
+
+    async def events(call: Call) -> web.StreamResponse:
+        return await desk.stream.respond(call.request)
+
+    async def override(call: Call) -> JourneyDetail:
+        request: OverrideRequest = call.body
+        if request.action not in Action.__members__:
+            raise ProblemError(422, f"action {request.action!r}: expected one of {', '.join(Action.__members__)}")
+        role = call.identity.role if call.identity else request.role
+        if role not in DECIDING:
+            raise ProblemError(403, f"role {role!r}: expected {' or '.join(DECIDING)}")
+        if not await desk.override(call.path["jrn"], request, Action[request.action], role):
+            raise ProblemError(404, f"journey {call.path['jrn']!r}: not known here")
+        return await journey(call)
+
+    routes = [
+        Route("GET", "/healthz", healthz, "The process turns over", responses={200: Health}),
+        Route("GET", "/readyz", readyz, "Ready to activate", responses={200: Health, 503: Health}),
+        Route("GET", "/metrics", metrics, "Prometheus metrics", media_type="text/plain"),
+        Route("GET", "/v1/status", status, "Mode, links, figures", responses={200: AgentStatus}),
+        Route("GET", "/v1/journeys", journeys, "Vehicles at crossings", query=JourneyQuery,
+              responses={200: JourneyPage}, roles=SEEING),
+        Route("GET", "/v1/journeys/{jrn}", journey, "One journey whole", responses={200: JourneyDetail}, roles=SEEING),
+        Route("GET", "/v1/events", events, "Events, resumed by Last-Event-ID", media_type="text/event-stream",
+              roles=SEEING),
+        Route("POST", "/v1/journeys/{jrn}/override", override, "An officer decides", request=OverrideRequest,
+              responses={200: JourneyDetail}, roles=DECIDING),
+    ]  # fmt: skip
+    return application(routes, title="borderlane agent", version=version, access=access)

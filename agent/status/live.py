@@ -1,0 +1,72 @@
+"""What watchers see of a running agent: metrics and the event stream. No plate, unit or position is a label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from agent.web import EventStream, StreamEvent
+
+BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4, 8, 15)
+COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2)
+
+
+class Metrics:
+    """Prometheus metrics of one agent, names as in design/experience.md section 7."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.fixes = Counter(
+            "borderlane_fixes",
+            "Position reports by source and result",
+            ["source", "result"],
+            registry=self.registry,
+        )
+        self.activations = Counter(
+            "borderlane_activations", "Activations by answer of customs", ["result"], registry=self.registry
+        )
+        self.instructions = Counter(
+            "borderlane_instructions", "Instructions by action", ["action"], registry=self.registry
+        )
+        self.fix_to_instruction = Histogram(
+            "borderlane_fix_to_instruction_seconds",
+            "From arrival of the settling fix until the broker has the first instruction",
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self.risk = Histogram(
+            "borderlane_risk_seconds", "Risk request to answer", buckets=BUCKETS_S, registry=self.registry
+        )
+        self.commit = Histogram(
+            "borderlane_journal_sync_seconds",
+            "One transaction",
+            buckets=COMMIT_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.refusals = Counter("borderlane_refusals", "Refused input by source", ["source"], registry=self.registry)
+        self.alarms = Counter("borderlane_alarms", "Alarms by name", ["name"], registry=self.registry)
+        self.outbox_pending = Gauge(
+            "borderlane_outbox_pending", "Effects stored and not yet done", registry=self.registry
+        )
+        self.outbox_oldest = Gauge(
+            "borderlane_outbox_oldest_seconds",
+            "Age of the oldest effect not yet done",
+            registry=self.registry,
+        )
+        self.link_up = Gauge("borderlane_link_up", "1 if the link is up", ["link"], registry=self.registry)
+        self.mode = Gauge("borderlane_mode", "1 for each mode in force", ["mode"], registry=self.registry)
+        self.zone_set = Gauge("borderlane_zone_set_info", "Zone set in force", ["version"], registry=self.registry)
+        self.units = Gauge("borderlane_units", "Units known to the detector", registry=self.registry)
+
+    def text(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self.registry)
+
+
+def tell(stream: EventStream, told: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
+    """Hand committed events (journal number, kind, fact) to the listeners."""
+    for seq, kind, fact in told:
+        stream.publish(StreamEvent(seq, kind, msgspec.json.encode(fact)))

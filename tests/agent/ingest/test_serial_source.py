@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import tty
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from agent.ingest.serial_source import SerialItem, SerialUnit
+from agent.ingest.wire import Refused
+from zones.fix import Fix
+
+NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
+NOW_S = NOW.timestamp()
+
+
+def sentence(body: str) -> bytes:
+    check = 0
+    for byte in body.encode():
+        check ^= byte
+    return f"${body}*{check:02X}\r\n".encode()
+
+
+def second(n: int, day: str = "221126") -> bytes:
+    time = f"10000{n}.00"
+    return sentence(f"GNRMC,{time},A,4736.6000,N,00833.0000,E,19.4,90.0,{day},,,A") + sentence(
+        f"GNGGA,{time},4736.6000,N,00833.0000,E,1,09,0.9,400.0,M,47.0,M,,"
+    )
+
+
+@pytest.fixture
+def port() -> Iterator[tuple[int, str]]:
+    theirs, ours = pty.openpty()
+    tty.setraw(ours)
+    try:
+        yield theirs, os.ttyname(ours)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+async def first(unit: SerialUnit, count: int, theirs: int, data: bytes) -> list[SerialItem]:
+    got: list[SerialItem] = []
+
+    async def read() -> None:
+        async for item in unit.items():
+            got.append(item)
+            if len(got) == count:
+                return
+
+    reading = asyncio.create_task(read())
+    async with asyncio.timeout(5):
+        while unit.state.value != "open":  # noqa: ASYNC110 - the state has no event
+            await asyncio.sleep(0)
+        os.write(theirs, data)
+        await reading
+    unit.close()
+    return got
+
+
+async def test_nmea_from_a_real_port_becomes_fixes_of_the_configured_unit(port: tuple[int, str]) -> None:
+    theirs, path = port
+    unit = SerialUnit("U-9", path, baud=9_600, now_s=lambda: NOW_S)
+    one, two = await first(unit, 2, theirs, second(0) + second(1) + second(2))
+    assert isinstance(one, Fix) and isinstance(two, Fix)
+    assert (one.unit, one.time_s, one.received_s) == ("U-9", NOW_S, NOW_S)
+    assert (one.latitude, one.longitude) == pytest.approx((47.61, 8.55))
+    assert one.seq is not None and two.seq == one.seq + 1
+    assert one.speed_mps == pytest.approx(19.4 * 0.514444, abs=0.01)
+
+
+async def test_a_receiver_of_another_day_is_refused_without_its_position(port: tuple[int, str]) -> None:
+    theirs, path = port
+    unit = SerialUnit("U-9", path, baud=9_600, now_s=lambda: NOW_S)
+    (item,) = await first(unit, 1, theirs, second(0, "080407") + second(1, "080407"))
+    assert isinstance(item, Refused)
+    assert item.source == "serial:U-9" and item.reason and item.length == 0
+    assert "4736" not in item.detail and "47.6" not in item.detail
+
+
+async def test_a_port_that_does_not_exist_says_so_and_closing_ends() -> None:
+    unit = SerialUnit("U-9", "/dev/no-such-port", baud=9_600)
+    reading = asyncio.create_task(anext(unit.items(), None))
+    async with asyncio.timeout(5):
+        while "no-such-port" not in unit.session.reason:  # noqa: ASYNC110 - the state has no event
+            await asyncio.sleep(0)
+        assert unit.state.value == "absent"
+        unit.close()
+        assert await reading is None

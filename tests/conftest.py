@@ -1,0 +1,37 @@
+"""What all tests may use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+
+def require(binary: str) -> str:
+    """Path of a program that comes from Debian or a wheel.
+
+    Without it the test is skipped with the reason; with BORDERLANE_REQUIRE_ALL=1 it fails instead.
+    """
+    path = shutil.which(binary, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    return path or absent(f"{binary} is not installed")
+
+
+def absent(reason: str) -> str:
+    """Something outside is missing: skip, or fail where everything has to be there."""
+    if os.environ.get("BORDERLANE_REQUIRE_ALL") == "1":
+        pytest.fail(f"BORDERLANE_REQUIRE_ALL=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(name="require")
+def require_fixture() -> Callable[[str], str]:
+    """`require(binary)` as a fixture, since test files do not import one another."""
+    return require
+
+
+@pytest.fixture(name="absent")
+def absent_fixture() -> Callable[[str], str]:
+    """`absent(reason)` as a fixture."""
+    return absent
