@@ -1,0 +1,82 @@
+"""`borderlane demo`: the command line of the whole system."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+NOT_GOOD, WRONG_USAGE, OUT_OF_REACH, INTERRUPTED = 1, 2, 3, 130
+
+
+def demo(
+    lorries: Annotated[int, typer.Option(min=1, max=20_000, help="Lorries on the road.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 1,
+    speedup: Annotated[
+        float, typer.Option(min=0.1, max=100.0, help="One clock for all parts, so many times as fast.")
+    ] = 1.0,
+    seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="Wall seconds; else until Ctrl-C, with --check 60.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_532, help="Control room; agent, customs, broker follow.")
+    ] = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of recorded tracks that drive the lorries.", exists=True, file_okay=False),
+    ] = None,
+    broker: Annotated[str, typer.Option(help="nats, mosquitto, or mqtt://HOST:PORT of a running one.")] = "nats",
+    check: Annotated[bool, typer.Option("--check", help="No live view; end by itself and report.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
+) -> None:
+    """Run the whole system on this machine: broker, customs, agent, lorries on real crossings, control room."""
+    from agent.errors import AgentError
+    from simulator.broker import NoBroker
+    from simulator.demo import DemoOptions
+    from simulator.parts import PartFailed
+    from zones.errors import ZoneError
+
+    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check)
+    try:
+        status = asyncio.run(_demo(options, as_json))
+    except (NoBroker, PartFailed, AgentError, ZoneError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(OUT_OF_REACH) from error
+    raise typer.Exit(status)
+
+
+async def _demo(options: object, as_json: bool) -> int:
+    from rich.console import Console
+
+    from simulator.demo import Demo, DemoOptions
+    from simulator.demo_view import LineView, LiveView
+    from simulator.report_view import report_view
+
+    assert isinstance(options, DemoOptions)
+    console = Console(stderr=as_json or options.check)
+    live = sys.stdout.isatty() and not options.check and not as_json
+    view = LiveView(console, options.seconds) if live else LineView(console, quiet=options.check)
+    run = Demo(options, view.tell)
+    keep = True
+    try:
+        with view:
+            outcome = await run.run()
+        keep = outcome is not None and not outcome.report["ok"]
+    finally:
+        if keep:
+            console.print(f"files of this run: {run.folder}")
+        else:
+            run.remove_folder()
+    if outcome is None:
+        return INTERRUPTED if run.stopped_early and options.check else 0
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(outcome.report), indent=1))
+    else:
+        Console().print(report_view(outcome.report, outcome.findings))
+    for finding in outcome.findings[:50] if as_json else ():
+        console.print(f"{finding.what}: {finding.key}: {finding.detail}", highlight=False)
+    return 0 if outcome.report["ok"] else NOT_GOOD

@@ -1,0 +1,53 @@
+"""`borderlane control-room`: serve the pages for a set of agents."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import aiohttp
+import structlog
+import typer
+
+from agent import logs
+from agent.config import CHOICES, parse_tables, read_text
+from agent.errors import ConfigError, LinkError
+from agent.web import run
+from simulator.control_room.api import room_application
+from simulator.control_room.config import RoomConfig
+from simulator.control_room.merge import Room
+
+
+def control_room(
+    config: Annotated[Path, typer.Option("--config", help="Configuration file (TOML).", dir_okay=False)],
+) -> None:
+    """Serve the control room: live tables of crossings, vehicles and instructions of all agents."""
+    try:
+        room_config = parse_tables(read_text(config), str(config), RoomConfig, CHOICES, os.environ)
+        logs.configure(room_config.log.format, room_config.log.level)
+        asyncio.run(_serve(room_config))
+    except ConfigError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except LinkError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(3) from error
+
+
+async def _serve(config: RoomConfig) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with aiohttp.ClientSession() as session:
+        room = Room(config.agents, session)
+        listening = asyncio.create_task(room.run())
+        runner = await run(room_application(room), config.http.host, config.http.port)
+        structlog.get_logger().info("control_room_serving", url=runner.url, agents=len(config.agents))
+        await stop.wait()
+        room.stream.close()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await runner.stop()

@@ -1,0 +1,203 @@
+"""`borderlane customs`: the customs service as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from msgspec import Meta
+
+from agent.clock import Clock
+from agent.config import CHOICES, ClockTable, LogTable, NotNegative, Table, parse_tables, read_text
+from agent.errors import AlreadyRunning, ConfigError, JournalError, LinkError
+from agent.keys import jwk_of, make_key, read_private_key
+from agent.logs import configure
+from agent.web import Runner, run
+from simulator.customs.api import CustomsApi, Faults, customs_application
+from simulator.customs.book import Book
+from simulator.customs.office import Office
+from simulator.customs.reference import places_of, read_crossings, reference_data, signed_reference_data
+from simulator.customs.register import Register
+from simulator.customs.rule_source import load_book, shipped_rules
+from simulator.customs.store import Store
+from zones.catalogue import shipped_bytes
+
+KID = "authority-1"
+KEY_FILE, PUBLIC_FILE = "authority.key.pem", "authority.pub.pem"
+SWEEP_EVERY_S = 60.0
+"""How often declarations that nobody activated are looked for, seconds of the service's clock."""
+EXIT_CONFIG, EXIT_REACH = 2, 3
+
+
+class RiskTable(Table, frozen=True):
+    """The rule book."""
+
+    rules: str = ""
+    """Folder of the rule book, relative to the configuration file; empty = the built-in one."""
+    random_share: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Overrides the share of the book that is drawn by lot."""
+
+
+class FaultsTable(Table, frozen=True):
+    """What a demo makes go wrong."""
+
+    risk_delay_s: NotNegative = 0.0
+
+
+class CustomsConfig(Table, frozen=True):
+    """Configuration file of the customs service."""
+
+    risk: RiskTable = RiskTable()
+    faults: FaultsTable = FaultsTable()
+    clock: ClockTable = ClockTable()
+    log: LogTable = LogTable()
+
+
+def load_customs_config(path: Path | None) -> CustomsConfig:
+    """The configuration, or its defaults without a file.
+
+    Raises:
+        ConfigError: file, key and what was expected.
+    """
+    if path is None:
+        return CustomsConfig()
+    return parse_tables(read_text(path), str(path), CustomsConfig, CHOICES, os.environ)
+
+
+def configured_book(config: CustomsConfig, folder: Path) -> Book:
+    """The rule book that the configuration names.
+
+    Raises:
+        ConfigError: any fault of the book.
+    """
+    book = load_book(folder / config.risk.rules if config.risk.rules else shipped_rules())
+    share = config.risk.random_share
+    return book if share is None else replace(book, random_share=share)
+
+
+class CustomsService:
+    """The running service: store, office and HTTP."""
+
+    def __init__(self, data: Path, config: CustomsConfig, config_path: Path | None = None) -> None:
+        """Read rules and keys and open the register.
+
+        Raises:
+            ConfigError, AlreadyRunning, JournalError.
+        """
+        self._config_path = config_path
+        self._folder = config_path.parent if config_path else Path()
+        self._clock = Clock(config.clock.speedup, config.clock.origin_s)
+        self._crossings = read_crossings(shipped_bytes("geo/crossings.geojson"))
+        book = configured_book(config, self._folder)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_key(data / KEY_FILE, data / PUBLIC_FILE)
+        self._key = jwk_of(read_private_key(data / KEY_FILE))
+        self._store = Store(data)
+        self._office = Office(Register(self._store, places_of(self._crossings)), book, self._key, KID)
+        self._from_s = self._clock.now_s()
+        reference = reference_data(self._crossings, book.inspections, self._from_s)
+        signed = signed_reference_data(reference, self._key, KID)
+        self._api = CustomsApi(self._office, self._clock, signed, Faults(config.faults.risk_delay_s))
+        self._runner: Runner | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self, host: str, port: int) -> Runner:
+        """Serve; port 0 = a free one.
+
+        Raises:
+            LinkError: the port cannot be had.
+        """
+        self._runner = await run(customs_application(self._api), host, port)
+        self._sweeper = asyncio.create_task(self._sweep(), name="customs-expiry")
+        return self._runner
+
+    async def stop(self) -> None:
+        """Stop serving, finish what is under way, close the register."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.stop()
+        self._store.close()
+
+    def reload(self) -> None:
+        """Read configuration and rule book anew; a bad one changes nothing and says so."""
+        log = structlog.get_logger()
+        try:
+            config = load_customs_config(self._config_path)
+            book = configured_book(config, self._folder)
+        except ConfigError as error:
+            log.error("reload_refused", reason=str(error), rule_book=self._office.book.version)
+            return
+        self._office.book = book
+        self._api.faults = Faults(config.faults.risk_delay_s)
+        reference = reference_data(self._crossings, book.inspections, self._clock.now_s())
+        self._api.reference = signed_reference_data(reference, self._key, KID)
+        log.info("reloaded", rule_book=book.version)
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._clock.sleep(SWEEP_EVERY_S)
+            now_s = self._clock.now_s()
+            try:
+                ended = await self._store.write(partial(self._office.register.expire, now_s))
+            except JournalError as error:
+                structlog.get_logger().error("expiry_failed", reason=str(error))
+            else:
+                if ended:
+                    structlog.get_logger().info("declarations_expired", count=ended)
+
+
+async def serve(service: CustomsService, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    try:
+        runner = await service.start(host, port)
+        structlog.get_logger().info("customs_listening", url=runner.url)
+        await stopped.wait()
+    finally:
+        await service.stop()
+    structlog.get_logger().info("customs_stopped")
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; `[::1]:8080` for IPv6.
+
+    Raises:
+        ConfigError: another form.
+    """
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise ConfigError(f"--listen {text}: expected HOST:PORT, such as 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+def customs(
+    listen: Annotated[str, typer.Option(help="Address to serve at, HOST:PORT; port 0 = a free one.")],
+    data: Annotated[Path, typer.Option(help="Folder of the register and the authority's key.")],
+    config: Annotated[Path | None, typer.Option(help="Configuration file (TOML).")] = None,
+) -> None:
+    """The customs service: declarations, activation, risk assessment."""
+    try:
+        host, port = split_listen(listen)
+        settings = load_customs_config(config)
+        configure(settings.log.format, settings.log.level)
+        service = CustomsService(data, settings, config)
+        asyncio.run(serve(service, host, port))
+    except (ConfigError, AlreadyRunning) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_CONFIG) from error
+    except (LinkError, JournalError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_REACH) from error

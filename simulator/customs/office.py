@@ -1,0 +1,442 @@
+"""What customs does for an agent: activate, assess, record a control or a checkpoint; one transaction each.
+
+Runs on the store's thread; the rules themselves are pure: `assessment`, machine G.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import msgspec
+from joserfc.jwk import OKPKey
+
+from agent.activation.goods import ActivationFacts, ActivationVerdict, GoodsState, judge_activation
+from agent.domain.declaration import (
+    ControlResult,
+    Message,
+    TransportDeclaration,
+)
+from agent.domain.identifiers import activation_id, vehicle_key
+from agent.domain.routing import Assessment
+from agent.domain.times import rfc3339
+from agent.errors import PeerError
+from agent.risk.exchange import (
+    ActivatedDeclaration,
+    ActivationAnswer,
+    ActivationRequest,
+    ActivationResult,
+    RiskAnswer,
+    RiskRequest,
+    sign_assessment,
+)
+from simulator.customs.assessment import assess, feedback_keys
+from simulator.customs.book import Book, Subject, lot, lot_key
+from simulator.customs.declarations import goods_fit_direction, time_s
+from simulator.customs.feedback import (
+    CONTROL_RESULT_CODES,
+    FOUND_CODES,
+    NO_COUNTERS,
+    RELEASING_CODES,
+    Counters,
+    is_due,
+)
+from simulator.customs.register import LIVE, Register
+from simulator.customs.store import ActivationRecord, GoodsRow, JourneyRow, LinkRow, Store
+
+MAX_DECLARATIONS = 100
+"""Declarations of one activation or risk request."""
+CONTROL_STATES = {
+    "CONFORM": GoodsState.RELEASED.value,
+    "FINDING": GoodsState.RELEASED_WITH_FINDING.value,
+    "NOT_RELEASED": GoodsState.NOT_RELEASED.value,
+}
+
+
+class Refused(PeerError):  # noqa: N818 - reads as the fact it states
+    """A call that is refused as a whole: HTTP status, field, reason."""
+
+    def __init__(self, status: int, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.status, self.field, self.message = status, field, message
+
+
+class RoutingRow(Message, frozen=True):
+    """One change of routing for the trade; never says why."""
+
+    id: int
+    mrn: str | None
+    jrn: str
+    routing: str
+    time: str
+    routing_control_location: str | None = None
+
+
+class ControlAnswer(Message, frozen=True):
+    """What became of the goods after a control."""
+
+    control_result_id: str
+    state: str
+
+
+class Checkpoint(Message, frozen=True):
+    """The newest signed head of an agent's journal, as C2SP signed note."""
+
+    agent: str
+    checkpoint: str
+
+
+@dataclass
+class Office:
+    """The customs service's decisions at the border, over what is in the register."""
+
+    register: Register
+    book: Book
+    key: OKPKey
+    kid: str
+    _counters: Counters = NO_COUNTERS
+    _counters_s: float = 0.0
+
+    @property
+    def store(self) -> Store:
+        """The register's database."""
+        return self.register.store
+
+    # --- activation ---
+
+    def activate(self, key: str, body: bytes, request: ActivationRequest, now_s: float) -> bytes:
+        """Activate each declaration (G5, G6); the answer is kept under the key for good.
+
+        Raises:
+            Refused: same key, other body; an id that is not derived from what it stands for.
+        """
+        stored = self._stored_answer("activation", key, body)
+        if stored is not None:
+            return stored
+        _check_activation(request)
+        results = tuple(self._activate_one(one, request, now_s) for one in request.declarations)
+        answer = msgspec.json.encode(ActivationAnswer(results=results))
+        self.store.put_answered("activation", key, body, answer)
+        return answer
+
+    def _stored_answer(self, kind: str, key: str, body: bytes) -> bytes | None:
+        stored = self.store.answered(kind, key)
+        if stored is None:
+            return None
+        if stored.body_sha256 != hashlib.sha256(body).digest():
+            raise Refused(422, _KEY_FIELDS[kind], f"{key!r} was used before with another body")
+        return stored.answer
+
+    def _activate_one(self, one: ActivatedDeclaration, request: ActivationRequest, now_s: float) -> ActivationResult:
+        before = self.store.activation(one.activation_id)
+        if before is not None and before.result != "REFUSED":
+            self.store.put_activation(msgspec.structs.replace(before, repeats=before.repeats + 1))
+            return _activation_result(before)
+        verdict = self._activation_verdict(one, request)
+        record = ActivationRecord(
+            marker=self.store.next_number("marker"),
+            activation_id=one.activation_id,
+            mrn=one.mrn,
+            version=one.version,
+            jrn=request.jrn,
+            crossing=request.crossing,
+            direction=request.direction,
+            variant=request.variant,
+            officer=request.officer,
+            activation_date_time=request.activation_date_time,
+            answered_date_time=rfc3339(now_s),
+            result=verdict.result,
+            reason=verdict.reason,
+            first_activation_id=verdict.activation_id if verdict.result == "ALREADY_ACTIVATED" else None,
+        )
+        self.store.put_activation(record)
+        if verdict.result == "ACCEPTED":
+            self._activated(one, request)
+        return _activation_result(record)
+
+    def _activation_verdict(self, one: ActivatedDeclaration, request: ActivationRequest) -> ActivationVerdict:
+        journey = self.store.journey(request.jrn)
+        by_officer = request.variant == "MANUAL"
+        if journey is not None and journey.state not in LIVE:
+            return ActivationVerdict("REFUSED", journey.state)
+        if one.mrn is None:  # an empty run has nothing to activate, but may be reported
+            fits = journey is not None and journey.declaration.empty
+            return ActivationVerdict("ACCEPTED") if fits else ActivationVerdict("REFUSED", "UNKNOWN_MRN")
+        goods = self.store.goods(one.mrn)
+        link = self.store.link(request.jrn, one.mrn)
+        held = link is not None and link.state != "WANTED" and link.direction == request.direction
+        first = self.store.first_activation(one.mrn, request.direction)
+        periodic = goods is not None and goods.declaration.procedure == "PERIODIC"
+        if goods is not None and periodic and not (held or by_officer):
+            return ActivationVerdict("REFUSED", "NOT_REFERENCED")
+        facts = ActivationFacts(
+            state=GoodsState(goods.state) if goods else None,
+            version=goods.declaration.version if goods else 1,
+            referenced_by=request.jrn if held else None,
+            first_activation_id=first[0] if first else None,
+            activated_by=first[1] if first else None,
+            parts=goods.declaration.parts if goods else 1,
+            periodic=periodic,
+        )
+        return judge_activation(facts, request.jrn, one.version, one.activation_id, by_officer)
+
+    def _activated(self, one: ActivatedDeclaration, request: ActivationRequest) -> None:
+        """Freeze the journey; a risk answer may have come before the activation report."""
+        self.store.lock_journey(request.jrn)
+        if one.mrn is not None:
+            newest = self.store.newest_assessment(one.activation_id)
+            state = newest[0].routing if newest else GoodsState.ACTIVATED.value
+            self.store.put_link(LinkRow(request.jrn, one.mrn, request.direction, state))
+
+    # --- risk ---
+
+    def assess(self, body: bytes, request: RiskRequest, now_s: float) -> bytes:
+        """Assess each declaration and sign; the same requestId gets the same bytes.
+
+        Raises:
+            Refused: same requestId, other body; a request that cannot be read.
+        """
+        stored = self._stored_answer("risk", request.request_id, body)
+        if stored is not None:
+            return stored
+        _check_count(request.declarations)
+        journey = self.store.journey(request.jrn)
+        answers = tuple(self._assess_one(one, request, journey, now_s) for one in request.declarations)
+        if journey is not None and journey.declaration.empty:
+            self.store.lock_journey(request.jrn)  # an empty run has no activation that would
+        answer = msgspec.json.encode(RiskAnswer(assessments=answers))
+        self.store.put_answered("risk", request.request_id, body, answer)
+        return answer
+
+    def _assess_one(
+        self, one: ActivatedDeclaration, request: RiskRequest, journey: JourneyRow | None, now_s: float
+    ) -> Assessment:
+        started = time.perf_counter()
+        subject = self._subject(one, request, journey)
+        previous = self.store.newest_assessment(one.activation_id)
+        day = previous[1] if previous else datetime.fromtimestamp(subject.activated_s, UTC).date().isoformat()
+        drawn = lot(self.store.day_secret(day), lot_key(subject)) < self.book.random_share
+        answer = assess(
+            subject,
+            self.book,
+            self._counter_version(now_s),
+            now_s,
+            drawn=drawn,
+            released=self._released(request.jrn, one.mrn),
+            previous=previous[0] if previous else None,
+        )
+        card = {**(answer.score_card or {}), "latencyUs": round((time.perf_counter() - started) * 1e6)}
+        signed = sign_assessment(msgspec.structs.replace(answer, score_card=card), self.key, self.kid)
+        self.store.put_assessment(self.store.next_number("marker"), signed, day)
+        self._routed(signed, previous[0] if previous else None, now_s)
+        return signed
+
+    def _subject(self, one: ActivatedDeclaration, request: RiskRequest, journey: JourneyRow | None) -> Subject:
+        goods = self.store.goods(one.mrn) if one.mrn else None
+        declared = journey.declaration if journey else None
+        return Subject(
+            activation_id=one.activation_id,
+            mrn=one.mrn,
+            version=one.version,
+            jrn=request.jrn,
+            crossing=request.crossing,
+            office=request.customs_office or self.register.places.crossings.get(request.crossing),
+            direction=request.direction,
+            activated_s=_time_s("$.activationDateTime", request.activation_date_time),
+            vehicle=vehicle_key(request.vehicle.identification_number, request.vehicle.nationality),
+            goods=goods.declaration if goods else None,
+            carrier=declared.carrier if declared else None,
+            empty_reason=declared.empty_reason if declared else None,
+            missing=_missing(one, goods, request.direction, declared),
+            indicators=request.indicators,
+        )
+
+    def _released(self, jrn: str, mrn: str | None) -> bool:
+        """Whether the newest control result for the declaration lets it go."""
+        codes = [result.control_result_code for result in self.store.control_results(jrn) if result.mrn == mrn]
+        return bool(codes) and codes[-1] in RELEASING_CODES
+
+    def _counter_version(self, now_s: float) -> Counters:
+        if is_due(self._counters, self.store.number("result"), now_s - self._counters_s):
+            self._counters, self._counters_s = self.store.counters(), now_s
+        return self._counters
+
+    def _routed(self, new: Assessment, previous: Assessment | None, now_s: float) -> None:
+        """Note the routing in the link, and tell the trade if it has changed."""
+        link = self.store.link(new.jrn, new.mrn) if new.mrn else None
+        if link is not None and link.state not in ("WANTED", GoodsState.REFERENCED.value):
+            self.store.put_link(replace(link, state=new.routing))
+        same = previous is not None and (previous.routing, previous.routing_control_location) == (
+            new.routing,
+            new.routing_control_location,
+        )
+        if not same:
+            self._tell_trade(new.mrn, new.jrn, new.routing, new.routing_control_location, now_s)
+
+    def _tell_trade(self, mrn: str | None, jrn: str, routing: str, location: str | None, now_s: float) -> None:
+        marker = self.store.next_number("marker")
+        row = RoutingRow(
+            id=marker,
+            mrn=mrn,
+            jrn=jrn,
+            routing=routing,
+            routing_control_location=location,
+            time=rfc3339(now_s),
+        )
+        self.store.put_routing(marker, msgspec.json.encode(row))
+
+    # --- control results, checkpoints ---
+
+    def record_control(self, body: bytes, result: ControlResult, now_s: float) -> bytes:
+        """Keep what the officer found, count it, tell agents and trade (G12, G13).
+
+        Raises:
+            Refused: same id, other body; unknown code, journey or declaration.
+        """
+        stored = self._stored_answer("control", result.control_result_id, body)
+        if stored is not None:
+            return stored
+        row = self._controlled_journey(result)
+        self.store.put_control_result(result)
+        self._count(result)
+        state = CONTROL_STATES[result.control_result_code]
+        if result.mrn is not None:
+            self.store.put_link(LinkRow(result.jrn, result.mrn, row.declaration.direction, state))
+        if result.control_result_code in RELEASING_CODES:
+            self._tell_trade(result.mrn, result.jrn, "TO_ENTRY", None, now_s)
+        self.register.put_journey(row, now_s, self.store.expires_s(result.jrn))
+        answer = msgspec.json.encode(ControlAnswer(control_result_id=result.control_result_id, state=state))
+        self.store.put_answered("control", result.control_result_id, body, answer)
+        return answer
+
+    def _controlled_journey(self, result: ControlResult) -> JourneyRow:
+        if result.control_result_code not in CONTROL_RESULT_CODES:
+            expected = f"expected one of {', '.join(CONTROL_RESULT_CODES)}"
+            raise Refused(422, "$.controlResultCode", f"{result.control_result_code!r}: {expected}")
+        row = self.store.journey(result.jrn)
+        if row is None:
+            raise Refused(404, "$.jrn", f"{result.jrn!r} is not in the register")
+        if result.mrn is not None and self.store.link(result.jrn, result.mrn) is None:
+            raise Refused(422, "$.mrn", f"{result.mrn!r} is not referenced by journey {result.jrn!r}")
+        return row
+
+    def _count(self, result: ControlResult) -> None:
+        found = result.control_result_code in FOUND_CODES
+        newest = self.store.newest_assessment(result.activation_id) if result.activation_id else None
+        reasons = (newest[0].score_card or {}).get("reasons", ()) if newest else ()
+        keys = {("", "all")} | {("rule", str(one["id"])) for one in reasons if one["kind"] in _COUNTED_KINDS}
+        if newest and newest[0].score_card and newest[0].score_card.get("random"):
+            keys.add(("", "random"))
+        goods = self.store.goods(result.mrn) if result.mrn else None
+        journey = self.store.journey(result.jrn)
+        if goods is not None and journey is not None:
+            subject = Subject(
+                "", result.mrn, 0, result.jrn, "", None, "", 0.0,
+                goods=goods.declaration, carrier=journey.declaration.carrier,
+            )  # fmt: skip
+            keys.update(feedback_keys(subject))
+        self.store.count_controls(sorted(keys), found)
+
+    def record_checkpoint(self, posted: Checkpoint, now_s: float) -> None:
+        """Keep the newest head of an agent's journal.
+
+        Raises:
+            Refused: 422 no checkpoint; 409 smaller than one before, or another root at the same size.
+        """
+        size, root = _note_head(posted.checkpoint)
+        newest = self.store.checkpoint(posted.agent)
+        if newest is not None and (size < newest[0] or (size == newest[0] and root != newest[1])):
+            raise Refused(409, "$.checkpoint", f"size {size}: size {newest[0]} with another head is held")
+        self.store.put_checkpoint(posted.agent, size, root, posted.checkpoint, rfc3339(now_s))
+
+
+_KEY_FIELDS = {
+    "activation": "header Idempotency-Key",
+    "risk": "$.requestId",
+    "control": "$.controlResultId",
+}
+_COUNTED_KINDS = ("RULE", "WATCHLIST")
+
+
+def _time_s(field: str, text: str) -> float:
+    seconds = time_s(text)
+    if seconds is None:
+        raise Refused(422, field, f"{text!r}: expected RFC 3339 with a zone")
+    return seconds
+
+
+def _check_count(declarations: Sequence[ActivatedDeclaration]) -> None:
+    if not 1 <= len(declarations) <= MAX_DECLARATIONS:
+        message = f"{len(declarations)} declarations: expected 1 to {MAX_DECLARATIONS}"
+        raise Refused(422, "$.declarations", message)
+
+
+def _check_activation(request: ActivationRequest) -> None:
+    """What makes an activation unreadable as a whole."""
+    _check_count(request.declarations)
+    _time_s("$.activationDateTime", request.activation_date_time)
+    if request.variant not in ("AUTOMATIC", "MANUAL", "FALLBACK"):
+        raise Refused(422, "$.variant", f"{request.variant!r}: expected AUTOMATIC, MANUAL or FALLBACK")
+    if request.variant == "MANUAL" and not request.officer:
+        raise Refused(422, "$.officer", "a manual activation names its officer")
+    for index, one in enumerate(request.declarations):
+        if one.mrn is None:
+            continue
+        derived = activation_id(one.mrn, one.version, request.jrn, request.crossing, request.direction)
+        if derived != one.activation_id:
+            field = f"$.declarations[{index}].activationId"
+            raise Refused(422, field, f"{one.activation_id!r}: expected {derived!r}, derived from its contents")
+
+
+def _activation_result(record: ActivationRecord) -> ActivationResult:
+    accepted = record.result == "ACCEPTED"
+    return ActivationResult(
+        mrn=record.mrn,
+        version=record.version,
+        activation_id=record.first_activation_id or record.activation_id,
+        result=record.result,
+        acceptance_date_time=record.answered_date_time if accepted else None,
+        reason=record.reason,
+    )
+
+
+def _missing(
+    one: ActivatedDeclaration,
+    goods: GoodsRow | None,
+    direction: str,
+    journey: TransportDeclaration | None,
+) -> str | None:
+    """Why the register cannot vouch for the declaration that is to be assessed."""
+    if journey is None:
+        return "UNKNOWN_JRN"
+    if one.mrn is None:
+        return None if journey.empty else "NOT_EMPTY"
+    if goods is None:
+        return "UNKNOWN_MRN"
+    if goods.state != "ACCEPTED":
+        return goods.state
+    if goods.declaration.version != one.version:
+        return "OLD_VERSION"
+    if not goods_fit_direction(goods.declaration, direction):
+        return "DIRECTION_MISMATCH"
+    if one.mrn not in {reference.reference_number for reference in journey.references}:
+        return "NOT_REFERENCED"
+    return None
+
+
+def _note_head(note: str) -> tuple[int, str]:
+    """Size and root of a checkpoint (C2SP tlog-checkpoint: origin, size, base64 root, one a line)."""
+    lines = note.split("\n")
+    if len(lines) < 4 or not (lines[1].isascii() and lines[1].isdigit() and len(lines[1]) <= 18):
+        raise Refused(422, "$.checkpoint", "expected origin, size and root, one a line, and a signature")
+    try:
+        root = base64.b64decode(lines[2], validate=True)
+    except ValueError as error:
+        raise Refused(422, "$.checkpoint", f"root: {error}") from error
+    if len(root) != hashlib.sha256().digest_size:
+        raise Refused(422, "$.checkpoint", f"root of {len(root)} bytes: expected 32")
+    return int(lines[1]), lines[2]

@@ -1,0 +1,329 @@
+"""`borderlane demo`: starts, watches and stops every part; the report of `--check`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from agent.clock import Clock
+from agent.config import ClockTable
+from agent.errors import LinkError
+from agent.keys import make_key
+from simulator.broker import Broker, choose
+from simulator.control_room.merge import messages
+from simulator.demo_files import (
+    HOST,
+    BrokerPlace,
+    Layout,
+    Ports,
+    agent_toml,
+    customs_toml,
+    lorries_config,
+    room_toml,
+    write_lorries,
+)
+from simulator.gathering import gather, read_log, started_s
+from simulator.lorry_config import LorriesConfig, RunTable
+from simulator.parts import Part, PartFailed, free_ports
+from simulator.report import Finding, make_report
+from simulator.scenario import serial_unit
+from simulator.scenario_files import scenario_of
+
+CHECK_SECONDS = 60.0
+START_LIMIT_S = 30.0
+"""A part that does not serve so long after its start has failed."""
+SETTLE_S = 12.0
+"""After the lorries have stopped the last decisions may take so long: 8 s budget, and the receipts."""
+SETTLED_FOR_S = 1.0
+MEASURE_EVERY_S = 0.5
+LISTEN_AGAIN_S = 0.2
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the command line asks for."""
+
+    lorries: int = 200
+    seed: int = 1
+    speedup: float = 1.0
+    seconds: float | None = None
+    port: int | None = None
+    tracks: Path | None = None
+    broker: str = "nats"
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a checked run came to."""
+
+    report: dict[str, Any]
+    findings: tuple[Finding, ...]
+
+
+Tell = Callable[[str, dict[str, Any]], None]
+"""(kind, fact) of what happens, for the view."""
+
+
+class Demo:
+    """One run of the whole system."""
+
+    def __init__(self, options: DemoOptions, tell: Tell) -> None:
+        self.options = options
+        self.tell = tell
+        self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
+        self.layout = Layout(self.folder, Ports(*free_ports(4, options.port)))
+        self.started_s = time.monotonic()
+        self.clean = True
+        """Whether every part ended by itself when told to."""
+        self._clock_table = ClockTable(speedup=options.speedup, origin_s=time.time())
+        self._clock = Clock(options.speedup, self._clock_table.origin_s)
+        self._broker: Broker | None = None
+        self._parts: list[Part] = []
+        self._stop = asyncio.Event()
+        self._lorries = LorriesConfig()
+        self._watching: list[asyncio.Task[None]] = []
+
+    def stop(self) -> None:
+        """End the run early (Ctrl-C)."""
+        self._stop.set()
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether somebody ended it."""
+        return self._stop.is_set()
+
+    async def run(self) -> Outcome | None:
+        """Everything from the first process to the last; the report with `--check`.
+
+        Raises:
+            NoBroker: no broker can be had.
+            PartFailed, LinkError: a part does not start or ended by itself.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            await self._start()
+            await self._until_end()
+            return await self._check() if self.options.check and not self.stopped_early else None
+        finally:
+            await self._shut_down()
+
+    # --- start ------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        choice = choose(self.options.broker)
+        self._broker = Broker(choice, self.folder / "broker", port=self.layout.ports.broker)
+        (self.folder / "broker").mkdir()
+        make_key(self.folder / "keys" / "agent.key.pem", self.layout.agent_key)
+        customs_keys = self.layout.customs_data
+        customs_keys.mkdir(mode=0o700)
+        make_key(customs_keys / "authority.key.pem", customs_keys / "authority.pub.pem")
+        await self._broker.start()
+        place = BrokerPlace(self._broker.host, self._broker.port, self._broker.protocol)
+        self._write_files(place)
+        self.tell("started", {"part": "broker", "kind": choice.kind})
+        for part in self._commands():
+            self._parts.append(part)
+            await part.start()
+        await asyncio.gather(self._broker.ready(), *(self._serving(url) for url in self._health()))
+        self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url})
+        self._watching = [asyncio.create_task(work) for work in (self._measure(), self._listen(), self._guard())]
+
+    def _write_files(self, place: BrokerPlace) -> None:
+        layout, clock, options = self.layout, self._clock_table, self.options
+        run_id = uuid.uuid4().hex[:6]
+        seconds = self._seconds()
+        run = RunTable(
+            run_id=run_id,
+            seed=options.seed,
+            lorries=options.lorries,
+            seconds=None if seconds is None else seconds * options.speedup,
+            tracks=None if options.tracks is None else str(options.tracks.resolve()),
+        )
+        self._lorries = lorries_config(layout, place, clock, run)
+        unit = None if options.tracks is not None else serial_unit(run_id, options.lorries)
+        layout.file("agent").write_text(agent_toml(layout, place, clock, (unit,) if unit else ()), "utf-8")
+        layout.file("customs").write_text(customs_toml(clock), "utf-8")
+        layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
+        write_lorries(layout, self._lorries)
+
+    def _seconds(self) -> float | None:
+        """How long the lorries drive, wall seconds; None = to the end of the tracks, or for ever."""
+        options = self.options
+        if options.seconds is not None or not options.check:
+            return options.seconds
+        return None if options.tracks is not None else CHECK_SECONDS
+
+    def _commands(self) -> list[Part]:
+        layout = self.layout
+        customs = ["--listen", f"{HOST}:{layout.ports.customs}", "--data", str(layout.customs_data)]
+        arguments = {
+            "customs": ["customs", *customs, "--config", str(layout.file("customs"))],
+            "agent": ["agent", "--config", str(layout.file("agent"))],
+            "lorries": ["lorries", "--config", str(layout.file("lorries"))],
+            "control-room": ["control-room", "--config", str(layout.file("control-room"))],
+        }
+        return [Part(name, words, self.folder / f"{name}.log") for name, words in arguments.items()]
+
+    def _health(self) -> list[str]:
+        return [
+            f"{self.layout.customs_url}/healthz",
+            f"{self.layout.agent_url}/readyz",
+            f"{self.layout.room_url}healthz",
+        ]
+
+    async def _serving(self, url: str) -> None:
+        """Wait until a part answers."""
+        deadline_s = time.monotonic() + START_LIMIT_S
+        async with aiohttp.ClientSession() as session:
+            while not self._stop.is_set():
+                self._none_failed()
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                    async with session.get(url, timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                        if answer.status == 200:
+                            return
+                if time.monotonic() > deadline_s:
+                    raise LinkError(f"{url}: does not serve after {START_LIMIT_S:g} s\n{self._logs()}")
+                await asyncio.sleep(0.05)
+
+    def _none_failed(self) -> None:
+        for part in self._parts:
+            status = part.exit_status
+            if status is None or part.stopping or (part.name == "lorries" and status == 0):
+                continue
+            raise PartFailed(f"{part.name} ended with status {status}:\n{part.tail()}")
+
+    def _logs(self) -> str:
+        return "\n".join(f"--- {part.name}\n{part.tail()}" for part in self._parts)
+
+    # --- watch ------------------------------------------------------------------------------------------------
+
+    def _part(self, name: str) -> Part:
+        return next(part for part in self._parts if part.name == name)
+
+    async def _until_end(self) -> None:
+        """Until the lorries have driven their time, somebody stops it, or a part fails."""
+        lorries = self._part("lorries")
+        assert lorries.process is not None
+        ended = asyncio.create_task(lorries.process.wait())
+        stopped = asyncio.create_task(self._stop.wait())
+        guard = self._watching[-1]
+        done, _ = await asyncio.wait({ended, stopped, guard}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (ended, stopped):
+            task.cancel()
+        if guard in done:
+            guard.result()
+        self._none_failed()
+
+    async def _guard(self) -> None:
+        while True:
+            self._none_failed()
+            await asyncio.sleep(MEASURE_EVERY_S)
+
+    async def _measure(self) -> None:
+        while True:
+            for part in self._parts:
+                part.measure()
+            if self._broker is not None:
+                self._broker_mb = max(self._broker_mb, self._broker.rss_mb())
+            self.tell("status", await self._ask(f"{self.layout.agent_url}/v1/status") or {})
+            await asyncio.sleep(MEASURE_EVERY_S)
+
+    _broker_mb = 0.0
+
+    async def _ask(self, url: str) -> dict[str, Any] | None:
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+                session.get(url) as answer,
+            ):
+                return dict(msgspec.json.decode(await answer.read()))
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
+            return None
+
+    async def _listen(self) -> None:
+        """The agent's events, for the view."""
+        last = "0"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=30)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                    headers = {"Last-Event-ID": last}
+                    async with session.get(f"{self.layout.agent_url}/v1/events", headers=headers) as answer:
+                        async for message in messages(answer.content):
+                            if message is not None:
+                                last = message[2] or last
+                                self.tell(message[0], msgspec.json.decode(message[1]))
+                await asyncio.sleep(LISTEN_AGAIN_S)
+
+    # --- report -----------------------------------------------------------------------------------------------
+
+    async def _check(self) -> Outcome:
+        """Let the last decisions come out, then hold what happened against what had to happen."""
+        log = self.folder / "lorry-log.jsonl"
+        lines = read_log(log)
+        start_s = started_s(lines)
+        if start_s is None:
+            raise PartFailed(f"lorries never set out:\n{self._part('lorries').tail()}")
+        end_s = max(float(line["at"]) for line in lines)
+        await self._settle()
+        peaks = {part.name: part.peak_rss_mb for part in self._parts if part.name in ("agent", "customs")}
+        facts = await gather(
+            lorry_log=log,
+            agent_data=self.layout.agent_data,
+            agent_key=self.layout.agent_key,
+            customs_url=self.layout.customs_url,
+            agent_url=self.layout.agent_url,
+            end_s=end_s,
+            wall_seconds=self._clock.wall_s(end_s - start_s),
+            speedup=self.options.speedup,
+            peak_rss_mb={**peaks, "broker": self._broker_mb},
+        )
+        report, findings = make_report(scenario_of(self._lorries, self.folder, start_s), facts)
+        return Outcome(report, findings)
+
+    async def _settle(self) -> None:
+        """Until nothing is waiting or unsent for a moment."""
+        deadline_s = time.monotonic() + SETTLE_S
+        quiet_since_s: float | None = None
+        while time.monotonic() < deadline_s and not self._stop.is_set():
+            status = await self._ask(f"{self.layout.agent_url}/v1/status")
+            quiet = status is not None and not status["waiting"] and not status["outboxPending"]
+            if not quiet:
+                quiet_since_s = None
+            elif quiet_since_s is None:
+                quiet_since_s = time.monotonic()
+            elif time.monotonic() - quiet_since_s >= SETTLED_FOR_S:
+                return
+            await asyncio.sleep(0.1)
+
+    # --- end --------------------------------------------------------------------------------------------------
+
+    async def _shut_down(self) -> None:
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        for name in ("lorries", "control-room", "agent", "customs"):
+            for part in self._parts:
+                if part.name == name:
+                    self.clean &= await part.stop()
+        if self._broker is not None:
+            await self._broker.stop()
+
+    def remove_folder(self) -> None:
+        """Delete the run's files."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""Folder and configuration files of one demo: every part gets a file, as on a real box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from agent.config import ClockTable
+from simulator.lorry_config import BrokerTable, LorriesConfig, RunTable, ServicesTable, to_toml
+
+AGENT_ID = "box-1"
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the parts listen, all on loopback."""
+
+    room: int
+    agent: int
+    customs: int
+    broker: int
+
+
+@dataclass(frozen=True)
+class BrokerPlace:
+    """Where the units' broker is."""
+
+    host: str
+    port: int
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Files of the run folder."""
+
+    folder: Path
+    ports: Ports
+
+    @property
+    def agent_url(self) -> str:
+        """The agent's HTTP."""
+        return f"http://{HOST}:{self.ports.agent}"
+
+    @property
+    def customs_url(self) -> str:
+        """The customs service."""
+        return f"http://{HOST}:{self.ports.customs}"
+
+    @property
+    def room_url(self) -> str:
+        """The control room."""
+        return f"http://{HOST}:{self.ports.room}/"
+
+    @property
+    def agent_data(self) -> Path:
+        """Data folder of the agent."""
+        return self.folder / "agent-data"
+
+    @property
+    def customs_data(self) -> Path:
+        """Data folder of the customs service."""
+        return self.folder / "customs-data"
+
+    @property
+    def agent_key(self) -> Path:
+        """Public key of journal and instructions."""
+        return self.folder / "keys" / "agent.pub.pem"
+
+    def file(self, part: str) -> Path:
+        """Configuration file of a part."""
+        return self.folder / f"{part}.toml"
+
+
+def agent_toml(layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...]) -> str:
+    """Configuration of the agent."""
+    serial = "".join(
+        f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nbaud = 9600\n'
+        for unit in serial_units
+    )
+    return f"""[agent]
+id = "{AGENT_ID}"
+data_dir = "agent-data"
+signing_key = "keys/agent.key.pem"
+
+[mqtt]
+host = "{broker.host}"
+port = {broker.port}
+protocol = "{broker.protocol}"
+
+[customs]
+url = "{layout.customs_url}"
+feed_interval_s = 0.5
+authority_keys = {{ "authority-1" = "customs-data/authority.pub.pem" }}
+
+[http]
+port = {layout.ports.agent}
+
+[clock]
+speedup = {clock.speedup!r}
+origin_s = {clock.origin_s!r}
+
+[log]
+format = "json"
+{serial}"""
+
+
+def customs_toml(clock: ClockTable) -> str:
+    """Configuration of the customs service."""
+    return f'[clock]\nspeedup = {clock.speedup!r}\norigin_s = {clock.origin_s!r}\n\n[log]\nformat = "json"\n'
+
+
+def room_toml(layout: Layout, clock: ClockTable) -> str:
+    """Configuration of the control room."""
+    return f"""[http]
+port = {layout.ports.room}
+
+[clock]
+speedup = {clock.speedup!r}
+origin_s = {clock.origin_s!r}
+
+[log]
+format = "json"
+
+[[agents]]
+id = "{AGENT_ID}"
+url = "{layout.agent_url}"
+"""
+
+
+def lorries_config(
+    layout: Layout, broker: BrokerPlace, clock: ClockTable, run: RunTable, connections: int = 32
+) -> LorriesConfig:
+    """Configuration of the lorries; the report makes the same scenario of it."""
+    return LorriesConfig(
+        run=run,
+        broker=BrokerTable(host=broker.host, port=broker.port, protocol=broker.protocol, connections=connections),
+        services=ServicesTable(
+            customs_url=layout.customs_url,
+            agent_url=layout.agent_url,
+            agent_keys={AGENT_ID: "keys/agent.pub.pem"},
+        ),
+        clock=clock,
+    )
+
+
+def write_lorries(layout: Layout, config: LorriesConfig) -> None:
+    """Put the lorries' file into the folder."""
+    as_json = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, format="json"))
+    layout.file("lorries").write_text(to_toml(as_json), "utf-8")

@@ -1,0 +1,330 @@
+"""simulator/customs/office.py on a real database: activation, assessment, control, checkpoint."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.domain.declaration import ControlResult, DeclarationReference, FeedRow
+from agent.domain.identifiers import activation_id
+from agent.domain.routing import Assessment
+from agent.risk.exchange import (
+    ActivatedDeclaration,
+    ActivationAnswer,
+    ActivationRequest,
+    Gnss,
+    Location,
+    RiskAnswer,
+    RiskRequest,
+    Vehicle,
+    verified_assessment,
+)
+from simulator.customs.office import Checkpoint, Office, Refused
+
+NOW_S = 1_795_342_500.0
+AT = "2026-11-22T10:15:00.000Z"
+Make = Callable[..., Any]
+
+
+def one(mrn: str | None, jrn: str = "J", version: int = 1, crossing: str = "thayngen", direction: str = "IN") -> Any:
+    key = activation_id(mrn or "", version, jrn, crossing, direction)
+    return ActivatedDeclaration(mrn=mrn, version=version, activation_id=key)
+
+
+def request_of(*declarations: Any, jrn: str = "J", **changes: Any) -> ActivationRequest:
+    fields = {
+        "jrn": jrn, "crossing": "thayngen", "customs_office": "CH002471", "direction": "IN",
+        "activation_date_time": AT, "location": Location(gnss=Gnss(latitude=47.7, longitude=8.7)),
+        "variant": "AUTOMATIC", "declarations": declarations,
+    }  # fmt: skip
+    return ActivationRequest(**(fields | changes))
+
+
+def activate(office: Office, request: ActivationRequest, key: str | None = None) -> list[tuple[str, str | None]]:
+    body = msgspec.json.encode(request)
+    answer = office.activate(key or request.declarations[0].activation_id, body, request, NOW_S)
+    results = msgspec.json.decode(answer, type=ActivationAnswer).results
+    return [(result.result, result.reason) for result in results]
+
+
+def risk_of(*declarations: Any, request_id: str = "r1", plate: str = "ZH123", **changes: Any) -> RiskRequest:
+    fields = {
+        "request_id": request_id, "jrn": "J", "crossing": "thayngen", "customs_office": None, "direction": "IN",
+        "activation_date_time": AT, "vehicle": Vehicle(identification_number=plate, nationality="CH"),
+        "declarations": declarations,
+    }  # fmt: skip
+    return RiskRequest(**(fields | changes))
+
+
+def assess(office: Office, request: RiskRequest, now_s: float = NOW_S) -> tuple[Assessment, ...]:
+    answer = office.assess(msgspec.json.encode(request), request, now_s)
+    return msgspec.json.decode(answer, type=RiskAnswer).assessments
+
+
+@pytest.fixture
+def ready(office: Office, goods: Make, journey: Make, mrn: Make) -> Office:
+    """An office with journey J, ready, with declarations 1 and 2; nothing is drawn by lot."""
+    office.book = replace(office.book, random_share=0.0)
+    office.register.submit_goods([goods(1), goods(2)], NOW_S, amend=False)
+    office.register.submit_journeys([journey("J", mrn(1), mrn(2))], NOW_S, amend=False)
+    return office
+
+
+# --- activation ---
+
+
+def test_activation_is_accepted_once_and_binds(ready: Office, goods: Make, journey: Make, mrn: Make) -> None:
+    assert activate(ready, request_of(one(mrn(1)))) == [("ACCEPTED", None)]
+    assert activate(ready, request_of(one(mrn(1))), key="another") == [("ACCEPTED", None)]  # first answer again
+    (record,) = ready.store.activations(0, 10)
+    assert (record.result, record.repeats) == ("ACCEPTED", 1)
+    register = ready.register
+    for answer in (
+        register.submit_goods([goods(1, consignee=None)], NOW_S, amend=True)[0],
+        register.cancel_goods([mrn(1)], NOW_S)[0],
+        register.submit_journeys([journey("J", mrn(1))], NOW_S, amend=True)[0],
+        register.cancel_journeys(["J"], NOW_S)[0],
+    ):
+        assert [failure.code for failure in answer.rule_failures] == ["LOCKED"]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "declaration", "changes", "expected"),
+    [
+        (None, (99, 1), {}, ("REFUSED", "UNKNOWN_MRN")),
+        (None, (1, 2), {}, ("REFUSED", "OLD_VERSION")),
+        (None, (3, 1), {}, ("REFUSED", "NOT_REFERENCED")),
+        (None, (3, 1), {"variant": "MANUAL", "officer": "Meier"}, ("ACCEPTED", None)),
+        (None, (1, 1), {"variant": "FALLBACK"}, ("ACCEPTED", None)),
+        ("cancel-goods", (1, 1), {}, ("REFUSED", "CANCELLED")),
+        ("cancel-journey", (1, 1), {}, ("REFUSED", "CANCELLED")),
+        ("expire", (1, 1), {}, ("REFUSED", "EXPIRED")),
+    ],
+)
+def test_outcomes(
+    ready: Office, goods: Make, mrn: Make, prepare: str | None, declaration: tuple[int, int],
+    changes: dict[str, Any], expected: tuple[str, str | None],
+) -> None:  # fmt: skip
+    ready.register.submit_goods([goods(3)], NOW_S, amend=False)
+    if prepare == "cancel-goods":
+        ready.register.cancel_goods([mrn(1)], NOW_S)
+    elif prepare == "cancel-journey":
+        ready.register.cancel_journeys(["J"], NOW_S)
+    elif prepare == "expire":
+        ready.register.expire(NOW_S + 1e8)
+    number, version = declaration
+    assert activate(ready, request_of(one(mrn(number), version=version), **changes)) == [expected]
+
+
+def test_a_second_lorry_with_the_same_goods(office: Office, goods: Make, journey: Make, mrn: Make) -> None:
+    register = office.register
+    register.submit_goods([goods(1, parts=2), goods(2)], NOW_S, amend=False)
+    register.submit_journeys([journey("J", mrn(1), mrn(2)), journey("K", mrn(1))], NOW_S, amend=False)
+    assert activate(office, request_of(one(mrn(1)), one(mrn(2)))) == [("ACCEPTED", None)] * 2
+    second = request_of(one(mrn(1), jrn="K"), jrn="K")
+    body = msgspec.json.encode(second)
+    answer = msgspec.json.decode(office.activate("k", body, second, NOW_S), type=ActivationAnswer).results[0]
+    assert (answer.result, answer.activation_id) == ("ALREADY_ACTIVATED", one(mrn(1)).activation_id)
+    stolen = request_of(one(mrn(2), jrn="K"), jrn="K")
+    assert activate(office, stolen) == [("REFUSED", "ACTIVATED_ELSEWHERE")]
+
+
+def test_a_permit_is_activated_by_each_journey_anew(office: Office, goods: Make, journey: Make) -> None:
+    register = office.register
+    permit = goods(mrn="P-7", procedure="PERIODIC", customs_office="CH002471")
+    register.submit_goods([permit], NOW_S, amend=False)
+    links = (DeclarationReference(reference_number="P-7", type_of_reference="PERMIT"),)
+    register.submit_journeys([journey(jrn, references=links) for jrn in ("J", "K")], NOW_S, amend=False)
+    assert activate(office, request_of(one("P-7"))) == [("ACCEPTED", None)]
+    assert activate(office, request_of(one("P-7", jrn="K"), jrn="K")) == [("ACCEPTED", None)]
+    assert activate(office, request_of(one("P-7", jrn="L"), jrn="L")) == [("REFUSED", "NOT_REFERENCED")]
+
+
+def test_the_same_key_gives_the_same_bytes_and_another_body_is_refused(ready: Office, mrn: Make) -> None:
+    request = request_of(one(mrn(1)))
+    body = msgspec.json.encode(request)
+    first = ready.activate("k", body, request, NOW_S)
+    assert ready.activate("k", body, request, NOW_S + 60) == first
+    other = request_of(one(mrn(1)), evidence_digest="x")
+    with pytest.raises(Refused) as refused:
+        ready.activate("k", msgspec.json.encode(other), other, NOW_S)
+    assert (refused.value.status, refused.value.field) == (422, "header Idempotency-Key")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"variant": "MAYBE"}, "$.variant"),
+        ({"variant": "MANUAL"}, "$.officer"),
+        ({"activation_date_time": "noon"}, "$.activationDateTime"),
+        ({"declarations": ()}, "$.declarations"),
+        ({"direction": "OUT"}, "$.declarations[0].activationId"),
+    ],
+)
+def test_activations_that_cannot_be_read(ready: Office, mrn: Make, changes: dict[str, Any], field: str) -> None:
+    request = request_of(one(mrn(1)), **changes) if "declarations" not in changes else request_of()
+    with pytest.raises(Refused) as refused:
+        ready.activate("k", msgspec.json.encode(request), request, NOW_S)
+    assert (refused.value.status, refused.value.field) == (422, field)
+
+
+# --- risk ---
+
+
+def test_answers_are_signed_for_exactly_what_was_asked(ready: Office, mrn: Make) -> None:
+    activate(ready, request_of(one(mrn(1))))
+    (answer,) = assess(ready, risk_of(one(mrn(1))))
+    verified = verified_assessment(answer, {"authority-1": ready.key})
+    assert (verified.mrn, verified.version, verified.jrn) == (mrn(1), 1, "J")
+    assert (verified.crossing, verified.direction, verified.routing) == ("thayngen", "IN", "TO_ENTRY")
+    assert ready.store.link("J", mrn(1)).state == "TO_ENTRY"  # type: ignore[union-attr]
+
+
+def test_a_risk_answer_may_come_before_the_activation(ready: Office, mrn: Make) -> None:
+    assess(ready, risk_of(one(mrn(1)), plate="ZH999001"))
+    assert activate(ready, request_of(one(mrn(1)))) == [("ACCEPTED", None)]
+    assert ready.store.link("J", mrn(1)).state == "TO_CONTROL"  # type: ignore[union-attr]
+
+
+def test_the_same_request_id_gives_the_same_bytes(ready: Office, mrn: Make) -> None:
+    request = risk_of(one(mrn(1)))
+    body = msgspec.json.encode(request)
+    assert ready.assess(body, request, NOW_S) == ready.assess(body, request, NOW_S + 60)
+    other = risk_of(one(mrn(2)))
+    with pytest.raises(Refused, match="requestId"):
+        ready.assess(msgspec.json.encode(other), other, NOW_S)
+
+
+def test_asking_again_never_loosens_until_a_control_result_releases(ready: Office, mrn: Make) -> None:
+    stopped = assess(ready, risk_of(one(mrn(1)), plate="ZH999001"))[0]
+    again = assess(ready, risk_of(one(mrn(1)), request_id="r2"), NOW_S + 60)[0]
+    assert stopped.routing == again.routing == "TO_CONTROL"
+    assert again.valid_until > stopped.valid_until
+    result = ControlResult(
+        control_result_id="c1", mrn=mrn(1), version=1, jrn="J", officer="Meier", control_result_code="CONFORM",
+        activation_id=one(mrn(1)).activation_id,
+    )  # fmt: skip
+    ready.record_control(msgspec.json.encode(result), result, NOW_S)
+    freed = assess(ready, risk_of(one(mrn(1)), request_id="r3", plate="ZH999001"))[0]
+    assert freed.routing == "TO_ENTRY"
+    held = msgspec.structs.replace(result, control_result_id="c2", control_result_code="NOT_RELEASED")
+    ready.record_control(msgspec.json.encode(held), held, NOW_S)
+    assert assess(ready, risk_of(one(mrn(1)), request_id="r4", plate="ZH999001"))[0].routing == "TO_CONTROL"
+
+
+@pytest.mark.parametrize(
+    ("declaration", "changes", "why"),
+    [
+        ((99, 1), {}, "UNKNOWN_MRN"),
+        ((1, 7), {}, "OLD_VERSION"),
+        ((3, 1), {}, "NOT_REFERENCED"),
+        ((1, 1), {"jrn": "X"}, "UNKNOWN_JRN"),
+        ((1, 1), {"direction": "OUT"}, "DIRECTION_MISMATCH"),
+    ],
+)
+def test_what_the_register_cannot_vouch_for_is_never_entry(
+    ready: Office, goods: Make, mrn: Make, declaration: tuple[int, int], changes: dict[str, Any], why: str
+) -> None:
+    ready.register.submit_goods([goods(3)], NOW_S, amend=False)
+    (answer,) = assess(ready, risk_of(one(mrn(declaration[0]), version=declaration[1]), **changes))
+    assert (answer.routing, answer.routing_control_location) == ("ENTRY_PENDING", "ON_ENTRY")
+    assert why in [reason["id"] for reason in answer.score_card["reasons"]]  # type: ignore[index]
+
+
+def test_an_empty_run_is_assessed_once_and_then_locked(office: Office, journey: Make) -> None:
+    office.book = replace(office.book, random_share=0.0)
+    office.register.submit_journeys([journey("J", empty=True)], NOW_S, amend=False)
+    (answer,) = assess(office, risk_of(one(None)))
+    assert (answer.mrn, answer.routing) == (None, "TO_ENTRY")
+    assert office.register.cancel_journeys(["J"], NOW_S)[0].rule_failures[0].code == "LOCKED"
+
+
+def test_the_lot_falls_the_same_on_every_request(ready: Office, mrn: Make) -> None:
+    ready.book = replace(ready.book, random_share=0.5)
+    drawn = {
+        tuple(bool(answer.score_card["random"]) for answer in answers)  # type: ignore[index]
+        for number in range(5)
+        if (answers := assess(ready, risk_of(one(mrn(1)), one(mrn(2)), request_id=f"r{number}"), NOW_S + number))
+    }
+    assert len(drawn) == 1
+
+
+def test_the_trade_never_learns_why(ready: Office, mrn: Make) -> None:
+    assess(ready, risk_of(one(mrn(1)), plate="ZH999001"))
+    ((_, body),) = ready.store.routing(0, 10)
+    row = msgspec.json.decode(body)
+    assert set(row) == {"id", "mrn", "jrn", "routing", "routingControlLocation", "time"}
+
+
+# --- control results, checkpoints ---
+
+
+def test_a_control_result_reaches_agents_counters_and_trade(ready: Office, mrn: Make) -> None:
+    activate(ready, request_of(one(mrn(1))))
+    assess(ready, risk_of(one(mrn(1)), plate="ZH999001"))
+    marker = ready.store.number("marker")
+    result = ControlResult(
+        control_result_id="c1", mrn=mrn(1), version=1, jrn="J", officer="Meier", control_result_code="FINDING",
+        activation_id=one(mrn(1)).activation_id,
+    )  # fmt: skip
+    body = msgspec.json.encode(result)
+    first = ready.record_control(body, result, NOW_S)
+    assert ready.record_control(body, result, NOW_S + 5) == first
+    assert msgspec.json.decode(first)["state"] == "RELEASED_WITH_FINDING"
+    ((_, row),) = ready.store.feed(marker, 10)
+    assert msgspec.json.decode(row, type=FeedRow).control_results == (result,)
+    counts = ready.store.counters()
+    assert (counts.total.seen, counts.total.found, counts.up_to) == (1, 1, 1)
+    assert counts.counts["rule", "WATCH-P-0001"].found == 1
+    assert counts.counts["consignee", "muster"].found == 1
+    other = msgspec.structs.replace(result, officer="Keller")
+    with pytest.raises(Refused, match="controlResultId"):
+        ready.record_control(msgspec.json.encode(other), other, NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "field"),
+    [
+        ({"control_result_code": "FINE"}, 422, "$.controlResultCode"),
+        ({"jrn": "X"}, 404, "$.jrn"),
+        ({"mrn": "X"}, 422, "$.mrn"),
+    ],
+)
+def test_control_results_that_fit_nothing(
+    ready: Office, mrn: Make, changes: dict[str, Any], status: int, field: str
+) -> None:
+    fields = {
+        "control_result_id": "c", "mrn": mrn(1), "version": 1, "jrn": "J", "officer": "M",
+        "control_result_code": "CONFORM",
+    }  # fmt: skip
+    result = ControlResult(**(fields | changes))
+    with pytest.raises(Refused) as refused:
+        ready.record_control(msgspec.json.encode(result), result, NOW_S)
+    assert (refused.value.status, refused.value.field) == (status, field)
+
+
+def note(size: int, fill: bytes = b"a") -> Checkpoint:
+    root = base64.b64encode(fill * 32).decode()
+    return Checkpoint(agent="box-1", checkpoint=f"borderlane/box-1\n{size}\n{root}\n\n— box-1 c2ln\n")
+
+
+def test_checkpoints_only_grow(office: Office) -> None:
+    for good in (note(5), note(5), note(9, b"b")):
+        office.record_checkpoint(good, NOW_S)
+    for bad in (note(8), note(9, b"c")):
+        with pytest.raises(Refused) as refused:
+            office.record_checkpoint(bad, NOW_S)
+        assert refused.value.status == 409
+    assert office.store.checkpoint("box-1") == (9, base64.b64encode(b"b" * 32).decode())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a\nb\nc\nd\n", "a\n5\n!!\n\nx", "a\n5\nYQ==\n\nx", "a\n-1\n" + "YQ==" * 8 + "\n\nx"]
+)
+def test_what_is_no_checkpoint(office: Office, text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        office.record_checkpoint(Checkpoint(agent="a", checkpoint=text), NOW_S)
+    assert (refused.value.status, refused.value.field) == (422, "$.checkpoint")
