@@ -451,7 +451,7 @@ def new_state(key: str, journey: Journey | None, unit: str) -> InstructionState:
         unit=unit,
         units=journey.declaration.units,
         vehicle=vehicle_of(journey.declaration),
-        crossing=journey.crossing,
+        crossing=journey.crossing or journey.declaration.planned_crossing.crossing,
         direction=journey.declaration.direction,
         customs_office=journey.customs_office,
         empty=journey.declaration.empty,

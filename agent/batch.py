@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.activation.events import (
     DeadlinePassed,
@@ -49,6 +49,7 @@ from zones.events import Detected as Finding
 from zones.events import DetectionEvent, EventName
 from zones.fix import Fix
 from zones.frame import metres_between
+from zones.hours import OpeningHours
 
 MAX_KNOWN_UNITS = 200_000
 """Cursors kept in memory; above it those of units outside every zone go first."""
@@ -223,6 +224,9 @@ class Gathering:
         is_entry = not isinstance(finding, DetectionEvent) or finding.event is EventName.ENTERED
         activates = zone is not None and zone.kind is ZoneKind.ACTIVATION and is_entry
         facts = self._facts(zone_id if activates else None, fix)
+        if zone is not None and zone.opening_hours is not None:
+            hours = OpeningHours.parse(zone.opening_hours)  # checked when the zone file was read; cached
+            facts = replace(facts, office_open=hours.is_open(finding.time))
         self.event(Detected(finding, facts))
 
     def _facts(self, zone_id: str | None, fix: Fix | None) -> EntryFacts:

@@ -34,7 +34,7 @@ from simulator.demo_files import (
     room_toml,
     write_lorries,
 )
-from simulator.gathering import gather, read_log, started_s
+from simulator.gathering import ended_s, gather, read_log, started_s
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import Finding, make_report
@@ -279,7 +279,9 @@ class Demo:
         start_s = started_s(lines)
         if start_s is None:
             raise PartFailed(f"lorries never set out:\n{self._part('lorries').tail()}")
-        end_s = max(float(line["at"]) for line in lines)
+        end_s = ended_s(lines)
+        if end_s is None:
+            raise PartFailed(f"lorries ended without saying so:\n{self._part('lorries').tail()}")
         await self._settle()
         peaks = {part.name: part.peak_rss_mb for part in self._parts if part.name in ("agent", "customs")}
         facts = await gather(

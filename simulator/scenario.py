@@ -96,7 +96,9 @@ _SPECIAL = {
     33: (Behaviour.UNKNOWN, True),
     37: (Behaviour.SELF_REPORTS, True),
 }
-"""Number of a lorry modulo 40: (behaviour, runs through whatever it is told)."""
+"""Number of a lorry modulo `SPECIAL_EVERY`: (behaviour, runs through whatever it is told)."""
+SPECIAL_EVERY = 120
+"""So that one lorry in 13 is special: a run of 60 has each kind, a run of 200 is mostly honest."""
 
 
 class Payload(enum.Enum):
@@ -364,7 +366,7 @@ class Planner:
     def _behaviour(self, number: int) -> tuple[Behaviour, bool]:
         if self._is_planted(number) or number == SERIAL_LORRY:
             return Behaviour.REGULAR, False
-        return _SPECIAL.get(number % 40, (Behaviour.REGULAR, False))
+        return _SPECIAL.get(number % SPECIAL_EVERY, (Behaviour.REGULAR, False))
 
     def _is_planted(self, number: int) -> bool:
         return self._lorries >= PLANT_FROM_LORRIES and number in (PLANTED_PLATE, PLANTED_CONSIGNEE)

@@ -12,12 +12,14 @@ from typing import Any, TypeAlias
 
 import shapely
 
+from zones.errors import ZoneError
+
 SLIVER_M2 = 1.0
 """Overlaps up to this area come from rounding a shared edge to 7 decimals, not from the author."""
 EXACT_VERTICES = 400
 """Up to this many in both together GEOS answers at once: combs of 50 teeth meet in 2,500 pieces."""
-MAX_CUT_VERTICES = 20_000_000
-"""Vertices cut in one file, again for each cut; neighbours with 50,000 along their border take 1.5 million."""
+MAX_CUT_VERTICES = 10_000_000
+"""Vertices cut in one file, again for each cut; neighbours with 50,000 along their border take 1 million."""
 
 _METRES = 111_320.0
 """A degree of latitude on the sphere; near enough for slivers and messages."""
@@ -38,7 +40,7 @@ class Overlap:
     """False: the area is at least this."""
 
 
-class TooIntricate(Exception):
+class TooIntricateError(ZoneError):
     """Two shapes are wound into each other so finely that the search was given up."""
 
 
@@ -52,7 +54,7 @@ class OverlapSearch:
         """Common ground of two valid shapes in degrees, or None up to SLIVER_M2.
 
         Raises:
-            TooIntricate: The budget is used up.
+            TooIntricateError: The budget is used up.
         """
         if _vertices(left) + _vertices(right) <= EXACT_VERTICES:
             found = _measured(shapely.intersection(left, right))
@@ -80,7 +82,7 @@ class OverlapSearch:
         """What lies in the two halves of a cell."""
         self._left -= _vertices(left) + _vertices(right)
         if self._left < 0:
-            raise TooIntricate
+            raise TooIntricateError
         return [(_within(left, half), _within(right, half)) for half in _halves(cell)]
 
 
@@ -139,7 +141,7 @@ def area_m2(shape: Any) -> float:
     """Area of a small shape given in degrees, square metres."""
     if shape.is_empty:
         return 0.0
-    west, south, east, north = shape.bounds
+    _, south, _, north = shape.bounds
     return float(shape.area) * _METRES**2 * math.cos(math.radians((south + north) / 2.0))
 
 
@@ -148,4 +150,4 @@ def _box_m2(box: tuple[float, float, float, float]) -> float:
     return (east - west) * (north - south) * _METRES**2 * math.cos(math.radians((south + north) / 2.0))
 
 
-__all__ = ["SLIVER_M2", "Overlap", "OverlapSearch", "Shape", "TooIntricate", "area_m2"]
+__all__ = ["SLIVER_M2", "Overlap", "OverlapSearch", "Shape", "TooIntricateError", "area_m2"]

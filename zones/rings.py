@@ -16,7 +16,7 @@ import shapely
 from zones.border_zone import BorderZone, Ring, ZoneKind
 from zones.errors import Fault
 from zones.frame import LV95_EAST, LV95_NORTH, LV95_SOUTH, LV95_WEST
-from zones.overlap import OverlapSearch, Shape, TooIntricate
+from zones.overlap import OverlapSearch, Shape, TooIntricateError
 
 MAX_LATITUDE = 85.0
 """Nearer the poles the local frames no longer hold."""
@@ -229,7 +229,7 @@ def _check_overlap(zones: list[BorderZone], shapes: list[Shape], findings: Findi
     for left, right in _candidates(zones, shapes, findings):
         try:
             found = search.find(shapes[left], shapes[right])
-        except TooIntricate:
+        except TooIntricateError:
             what = f"too finely wound around activation zone {zones[right].id} to be compared: simplify it"
             findings.fault(zones[left].id, what)
             return

@@ -13,11 +13,15 @@ from agent.web import Call, Reply, Route, application
 from simulator.control_room.merge import Room
 
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+"""No inline script or style, nothing from elsewhere."""
 MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -29,13 +33,15 @@ class JourneyQuery(msgspec.Struct, frozen=True):
 
 
 class JourneyPage(msgspec.Struct, frozen=True):
-    """Journeys of all agents."""
+    """Journeys of all agents, as each agent serves them, with the agent's id."""
 
     journeys: list[dict[str, Any]]
+    unanswered: list[str]
+    """Agents whose journeys are not among them because they did not answer."""
 
 
 class RoomStatus(msgspec.Struct, frozen=True):
-    """State of every agent."""
+    """State of every agent, as it says itself; mode OUT_OF_REACH where it does not answer."""
 
     agents: list[dict[str, Any]]
     listeners: int
@@ -47,9 +53,7 @@ def _static_pages() -> dict[str, Reply]:
     for entry in folder.iterdir():
         suffix = entry.name[entry.name.rfind(".") :]
         if suffix in MEDIA_TYPES:
-            found[entry.name] = Reply(
-                content=entry.read_bytes(), headers=PAGE_HEADERS, media_type=MEDIA_TYPES[suffix]
-            )
+            found[entry.name] = Reply(content=entry.read_bytes(), headers=PAGE_HEADERS, media_type=MEDIA_TYPES[suffix])
     return found
 
 
@@ -73,7 +77,7 @@ def room_application(room: Room) -> web.Application:
         return RoomStatus(await room.status(), room.stream.clients)
 
     async def journeys(call: Call) -> JourneyPage:
-        return JourneyPage(await room.journeys(call.query.keys))
+        return JourneyPage(*await room.journeys(call.query.keys))
 
     async def events(call: Call) -> web.StreamResponse:
         return await room.stream.respond(call.request)

@@ -20,7 +20,13 @@ SILENT_AFTER_S = 25.0
 """An agent's stream says something at least every 10 s; two missed and the connection is taken for dead."""
 ASK_TIMEOUT_S = 2.0
 MAX_LINE_BYTES = 1 << 20
+MAX_DATA_CHARACTERS = 1 << 20
+"""Of one message, over all its data lines."""
 _LOG = structlog.get_logger()
+
+
+class StreamError(ValueError):
+    """An agent's stream is not one of server-sent events with JSON objects; the connection is given up."""
 
 
 @dataclass
@@ -30,25 +36,33 @@ class Heard:
     link: AgentLink
     last_event_id: int | None = None
     last_heard_s: float | None = None
-    """Monotonic seconds; None = never."""
+    """Monotonic seconds at which what is shown of it was last known to be so; None = never."""
     connected: bool = False
 
 
 @dataclass
 class _Message:
     kind: str = "message"
-    data: str = ""
+    lines: list[str] = field(default_factory=list)
+    length: int = 0
     id: str = ""
 
 
 async def messages(lines: AsyncIterable[bytes]) -> AsyncIterator[tuple[str, str, str] | None]:
-    """Server-sent events (kind, data, id) from the lines of a stream; None for a comment, which shows life."""
+    """Server-sent events (kind, data, id) from the lines of a stream; None for a comment, which shows life.
+
+    As in the HTML standard, section 9.2.6, for lines that end in LF or CRLF. A message that the end of the
+    stream cuts off is dropped.
+
+    Raises:
+        StreamError: one message is longer than `MAX_DATA_CHARACTERS`.
+    """
     message = _Message()
     async for raw in lines:
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        line = raw.decode("utf-8", "replace").rstrip("\n").removesuffix("\r")
         if not line:
-            if message.data:
-                yield message.kind, message.data, message.id
+            if message.lines:
+                yield message.kind, "\n".join(message.lines), message.id
             message = _Message(id=message.id)
         elif line.startswith(":"):
             yield None
@@ -59,11 +73,18 @@ async def messages(lines: AsyncIterable[bytes]) -> AsyncIterator[tuple[str, str,
 def _take(message: _Message, name: str, value: str) -> None:
     text = value.removeprefix(" ")
     if name == "event":
-        message.kind = text
+        message.kind = text or "message"
     elif name == "data":
-        message.data += text
-    elif name == "id":
+        message.length += len(text) + 1
+        if message.length > MAX_DATA_CHARACTERS:
+            raise StreamError(f"message of over {MAX_DATA_CHARACTERS} characters")
+        message.lines.append(text)
+    elif name == "id" and "\0" not in text:
         message.id = text
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 @dataclass
@@ -73,7 +94,10 @@ class Room:
     links: tuple[AgentLink, ...]
     session: aiohttp.ClientSession
     stream: EventStream = field(default_factory=EventStream)
-    _next_id: int = 0
+    refused: int = 0
+    """Events of agents that could not be read."""
+    _next_id: int = field(default_factory=_wall_ms)
+    """Starts at the wall clock, so that ids rise over restarts: browsers resume above the last id they have."""
 
     def __post_init__(self) -> None:
         self._heard = [Heard(link) for link in self.links]
@@ -90,7 +114,7 @@ class Room:
                 await self._follow(heard)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 _LOG.debug("agent_stream_lost", agent=heard.link.id, reason=type(error).__name__)
-            heard.connected = False
+            self._tell_link(heard, connected=False)
             await asyncio.sleep(RECONNECT_S)
 
     async def _follow(self, heard: Heard) -> None:
@@ -100,52 +124,77 @@ class Room:
             f"{heard.link.url}/v1/events", headers=headers, timeout=timeout, read_bufsize=MAX_LINE_BYTES
         ) as answer:
             answer.raise_for_status()
-            heard.connected, heard.last_heard_s = True, time.monotonic()
+            self._tell_link(heard, connected=True)
             async for message in messages(answer.content):
                 heard.last_heard_s = time.monotonic()
                 if message is not None:
                     self._pass_on(heard, *message)
 
-    def _pass_on(self, heard: Heard, kind: str, data: str, event_id: str) -> None:
-        if event_id.isdigit():
-            heard.last_event_id = int(event_id)
-        self._next_id += 1
-        fact = msgspec.json.decode(data)
-        fact["agent"] = heard.link.id
-        self.stream.publish(StreamEvent(self._next_id, kind, msgspec.json.encode(fact)))
+    def _tell_link(self, heard: Heard, connected: bool) -> None:
+        """Watchers read the journeys anew when an agent comes back: its history is bounded."""
+        if connected:
+            heard.last_heard_s = time.monotonic()
+        if connected is heard.connected:
+            return
+        heard.connected = connected
+        self._publish("link", {"connected": connected}, heard)
 
-    async def journeys(self, keys: str = "") -> list[dict[str, Any]]:
-        """Journeys of all agents; an agent that does not answer is left out (its age shows it)."""
-        pages = await asyncio.gather(
-            *(self._ask(heard, "/v1/journeys", {"keys": keys}) for heard in self._heard)
-        )
-        return [
+    def _pass_on(self, heard: Heard, kind: str, data: str, event_id: str) -> None:
+        if event_id.isascii() and event_id.isdigit():
+            heard.last_event_id = int(event_id)
+        try:
+            fact = msgspec.json.decode(data, type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError) as error:
+            self.refused += 1
+            _LOG.warning("agent_event_refused", agent=heard.link.id, event_id=event_id[:20], reason=str(error))
+            return
+        self._publish(kind, fact, heard)
+
+    def _publish(self, kind: str, fact: dict[str, Any], heard: Heard) -> None:
+        self._next_id += 1
+        body = msgspec.json.encode(fact | {"agent": heard.link.id})
+        self.stream.publish(StreamEvent(self._next_id, kind, body))
+
+    async def journeys(self, keys: str = "") -> tuple[list[dict[str, Any]], list[str]]:
+        """Journeys of all agents, and the agents that did not answer.
+
+        Args:
+            keys: Keys, jrns or units, separated by commas; empty = all.
+        """
+        pages = await asyncio.gather(*(self._ask(heard, "/v1/journeys", {"keys": keys}) for heard in self._heard))
+        answers = list(zip(self._heard, pages, strict=True))
+        rows = [
             row | {"agent": heard.link.id}
-            for heard, page in zip(self._heard, pages, strict=True)
+            for heard, page in answers
             if page is not None
-            for row in page["journeys"]
+            for row in page.get("journeys", ())
         ]
+        return rows, [heard.link.id for heard, page in answers if page is None]
 
     async def status(self) -> list[dict[str, Any]]:
-        """Each agent's status, and how long ago it was last heard."""
+        """Each agent's status, and how old what is known of it is (`heardAgoS`, None = never heard)."""
         pages = await asyncio.gather(*(self._ask(heard, "/v1/status", {}) for heard in self._heard))
         return [self._described(heard, page) for heard, page in zip(self._heard, pages, strict=True)]
 
     def _described(self, heard: Heard, page: dict[str, Any] | None) -> dict[str, Any]:
-        if page is not None:
+        if page is not None and heard.connected:  # without its stream, changes would go unseen
             heard.last_heard_s = time.monotonic()
         age_s = None if heard.last_heard_s is None else round(time.monotonic() - heard.last_heard_s, 1)
         known = page or {"mode": "OUT_OF_REACH", "degraded": ["OUT_OF_REACH"]}
-        return known | {"agent": heard.link.id, "url": heard.link.url, "heardAgoS": age_s}
+        return known | {
+            "agent": heard.link.id,
+            "url": heard.link.url,
+            "connected": heard.connected,
+            "heardAgoS": age_s,
+        }
 
     async def _ask(self, heard: Heard, path: str, query: dict[str, str]) -> dict[str, Any] | None:
         timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
+        params = {name: value for name, value in query.items() if value}
         try:
-            async with self.session.get(
-                f"{heard.link.url}{path}", params={k: v for k, v in query.items() if v}, timeout=timeout
-            ) as answer:
+            async with self.session.get(f"{heard.link.url}{path}", params=params, timeout=timeout) as answer:
                 answer.raise_for_status()
-                return dict(msgspec.json.decode(await answer.read()))
+                return msgspec.json.decode(await answer.read(), type=dict[str, Any])
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
             _LOG.debug("agent_out_of_reach", agent=heard.link.id, reason=type(error).__name__)
             return None

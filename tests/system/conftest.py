@@ -10,6 +10,7 @@ import pytest
 
 from agent.mqtt_link import BrokerAddress
 from simulator.broker import Broker, Choice, NoBroker, choose
+from tests.system.box import Box, open_box
 
 KINDS = ("nats", "mosquitto")
 
@@ -49,3 +50,26 @@ def address(broker: Broker) -> BrokerAddress:
 def client_id() -> str:
     """A random client id, as an agent has."""
     return f"test-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+async def any_broker(tmp_path: Path, absent: Callable[[str], str]) -> AsyncIterator[Broker]:
+    """A running broker of the kind that the demo would choose."""
+    try:
+        choice = choose("nats")
+    except NoBroker as error:
+        absent(str(error))
+        raise
+    running = Broker(choice, tmp_path / "broker")
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.stop()
+
+
+@pytest.fixture
+async def box(any_broker: Broker, tmp_path: Path) -> AsyncIterator[Box]:
+    """A box with customs serving; the test starts the agent."""
+    async with open_box(tmp_path, any_broker) as made:
+        yield made

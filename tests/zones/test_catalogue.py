@@ -23,7 +23,7 @@ from zones.catalogue import (
 )
 from zones.errors import Fault, ZoneFileError
 from zones.events import Direction
-from zones.rings import MAX_VERTICES
+from zones.rings import MAX_OVERLAPS, MAX_VERTICES
 
 SQUARE = [[8.0, 47.0], [8.01, 47.0], [8.01, 47.01], [8.0, 47.01], [8.0, 47.0]]
 HOLE = [[8.004, 47.004], [8.004, 47.006], [8.006, 47.006], [8.006, 47.004], [8.004, 47.004]]
@@ -62,6 +62,16 @@ def multi(*polygons):
 def circle(vertices: int):
     steps = [2.0 * math.pi * step / vertices for step in range(vertices)]
     ring = [[8.0 + 0.01 * math.cos(step), 47.0 + 0.01 * math.sin(step)] for step in steps]
+    return [*ring, ring[0]]
+
+
+def comb(teeth: int):
+    """A ring of teeth to the north on a bar in the south, from 8/47 to 8.1/47.1."""
+    corners = [(0.0, 0.0)]
+    for tooth in range(teeth):
+        west, east = tooth / teeth, (tooth + 0.5) / teeth
+        corners += [(west, 0.01), (west, 0.99), (east, 0.99), (east, 0.01)]
+    ring = [[8.0 + 0.1 * x, 47.0 + 0.1 * y] for x, y in [*corners, (1.0, 0.01), (1.0, 0.0)]]
     return [*ring, ring[0]]
 
 
@@ -235,6 +245,22 @@ BAD_FILES = [
         "0",
         "overlaps activation zone",
         "at longitude",
+    ),
+    (
+        "combs that cross a million times",
+        collection(
+            feature("a", (comb(1_000),)), feature("b", ([[north - 39, east + 39] for east, north in comb(1_000)],))
+        ),
+        "a",
+        "overlaps activation zone b of another crossing by at least",
+        "at longitude",
+    ),
+    (
+        "two hundred zones in one place",
+        collection(*(feature(str(at)) for at in range(200))),
+        "file",
+        f"over {MAX_OVERLAPS} overlaps",
+        "",
     ),
     ("lane as number", collection(feature(lane=2)), "a", "text", "properties.lane"),
     ("version a number", collection(feature(), version=3), "file", "2026-11-22.1", "borderlane.version"),

@@ -9,7 +9,7 @@ import shapely
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from zones.overlap import EXACT_VERTICES, SLIVER_M2, OverlapSearch, TooIntricate, area_m2
+from zones.overlap import EXACT_VERTICES, SLIVER_M2, OverlapSearch, TooIntricateError, area_m2
 
 WEST, SOUTH, SIZE = 8.0, 47.0, 0.1
 
@@ -31,16 +31,12 @@ def comb(teeth: int, turn: str = "", phase: float = 0.0, width: float = 0.5) -> 
 
 def circle(vertices: int, east: float = 0.0, radius: float = 0.01) -> shapely.Polygon:
     turns = [2.0 * math.pi * step / vertices for step in range(vertices)]
-    return shapely.Polygon(
-        [(WEST + east + radius * math.cos(a), SOUTH + radius * math.sin(a)) for a in turns]
-    )
+    return shapely.Polygon([(WEST + east + radius * math.cos(a), SOUTH + radius * math.sin(a)) for a in turns])
 
 
 def neighbours(vertices: int) -> tuple[shapely.Polygon, shapely.Polygon]:
     """Two lands with one winding border between them."""
-    border = [
-        (WEST + SIZE * at / vertices, SOUTH + 0.0005 * math.sin(0.7 * at)) for at in range(vertices + 1)
-    ]
+    border = [(WEST + SIZE * at / vertices, SOUTH + 0.0005 * math.sin(0.7 * at)) for at in range(vertices + 1)]
     south = [(WEST + SIZE, SOUTH - SIZE), (WEST, SOUTH - SIZE)]
     north = [(WEST + SIZE, SOUTH + SIZE), (WEST, SOUTH + SIZE)]
     return shapely.Polygon([*border, *south]), shapely.Polygon([*border, *north])
@@ -63,7 +59,7 @@ def test_combs_into_each_other_without_touching(teeth):
 
 
 def test_what_is_too_finely_wound_is_given_up():
-    with pytest.raises(TooIntricate):
+    with pytest.raises(TooIntricateError):
         OverlapSearch(100_000).find(comb(1_000, width=0.3), comb(1_000, "head", 0.45, 0.3))
 
 

@@ -1,14 +1,27 @@
 // Live tables of crossings, vehicles and instructions. Every fact is in a table; nothing is fetched from elsewhere.
 // Journeys are read whole once and after each reconnect; between, server-sent events name the journeys that changed.
 
-const STALE_AFTER_MS = 4000;
+const STALE_AFTER_S = 3;
 const FEED_LENGTH = 200;
 const REFRESH_MS = 500;
+const STATUS_MS = 1000;
+const ROWS_SHOWN = 500;
+const ASKED_CHARACTERS = 3000; // of keys in one request: the address stays under what servers read
 
-const rows = new Map(); // key -> journey row as served by /v1/journeys
-const changedKeys = new Set();
-let lastHeard = 0;
+const UNDER_WAY = new Set(["TRACKING", "ACTIVATION", "CONFIRMATION"]);
+const word = {
+  GO: "GO", GO_WITH_OBLIGATION: "GO, report", STOP: "STOP", HOLD: "HOLD", BREACH: "BREACH", WAIT: "waiting", NONE: "none yet",
+};
+
+const rows = new Map(); // agent and key -> journey row as served by /v1/journeys
+const wanted = new Set(); // journeys and units that changed and were not read yet
+const fresh = new Set(); // rows that changed since the last drawing
+let silent = new Set(); // agents that do not answer: their rows are shown hollow
 let wholeWanted = true;
+let reading = false;
+let answered = false; // the control room itself has answered
+let answeredAt = performance.now();
+let agentAgeS = 0; // of the agent that has been silent longest, as the control room said it
 
 const $ = (selector) => document.querySelector(selector);
 const view = new URLSearchParams(location.search); // filters live in the address bar
@@ -22,123 +35,268 @@ function element(tag, text, className) {
 
 function remember(name, value) {
   if (value) view.set(name, value); else view.delete(name);
-  history.replaceState(null, "", view.size ? `?${view}` : location.pathname);
+  const query = view.toString();
+  history.replaceState(null, "", query ? `?${query}` : location.pathname);
   draw();
 }
 
-const actionOf = (row) => row.action ?? (row.stage === "ACTIVATION" ? "WAIT" : "NONE");
-const word = { GO: "GO", GO_WITH_OBLIGATION: "GO, report", STOP: "STOP", HOLD: "HOLD", WAIT: "waiting", NONE: "tracked" };
+// --- what a row says ---
 
-function badge(action) { return element("span", word[action] ?? action, `badge ${action}`); }
+const isOpen = (row) => row.breach || ((row.action === "STOP" || row.action === "HOLD") && !row.closed);
+const isThrough = (row) => !UNDER_WAY.has(row.stage) && !isOpen(row);
+
+function stateOf(row) {
+  if (row.breach) return "BREACH";
+  return row.action ?? (row.waiting ? "WAIT" : "NONE");
+}
+
+const plateOf = (row) => (row.plate ? `${row.nationality ?? ""} ${row.plate}`.trim() : row.unit ?? "");
+const whereOf = (row) => `${row.crossing ?? ""} ${row.direction ?? ""}`.trim();
+const SORTED_BY = {
+  action: stateOf, plate: plateOf, crossing: whereOf, stage: (row) => row.stage, jrn: (row) => row.jrn ?? "",
+  reasonCode: (row) => row.reasonCode ?? "", declarations: (row) => row.declarations, changed: (row) => row.changed ?? "",
+};
+
+function badge(state, over) {
+  return element("span", word[state] ?? state, `badge ${state}${over ? " over" : ""}`);
+}
+
+// --- tables, kept row by row so that the keyboard's place and the reader's are not lost ---
+
+function fill(body, items, cellsOf) {
+  const known = new Map([...body.children].map((line) => [line.dataset.key, line]));
+  items.forEach((item, index) => {
+    const line = known.get(item.key) ?? element("tr");
+    known.delete(item.key);
+    line.dataset.key = item.key;
+    line.className = item.className ?? "";
+    cellsOf(item, line);
+    if (body.children[index] !== line) body.insertBefore(line, body.children[index] ?? null);
+  });
+  for (const line of known.values()) line.remove();
+}
+
+function put(line, index, text, className) {
+  const cell = line.children[index] ?? line.appendChild(element("td"));
+  if (cell.textContent !== String(text)) cell.textContent = text;
+  if (cell.className !== (className ?? "")) cell.className = className ?? "";
+  return cell;
+}
 
 function chosenRows() {
   const text = (view.get("q") ?? "").toLowerCase();
   const crossing = view.get("crossing");
-  const sort = view.get("sort") ?? "changed";
+  const value = SORTED_BY[view.get("sort")] ?? SORTED_BY.changed;
   const sign = view.get("order") === "ascending" ? 1 : -1;
-  const value = (row) => (sort === "action" ? actionOf(row) : row[sort]) ?? "";
-  return [...rows.values()]
-    .filter((row) => !crossing || row.crossing === crossing)
-    .filter((row) => !text || [row.plate, row.jrn, row.crossing, row.unit].some((field) => (field ?? "").toLowerCase().includes(text)))
-    .sort((a, b) => (value(a) < value(b) ? -sign : value(a) > value(b) ? sign : 0));
+  return [...rows]
+    .filter(([, row]) => !crossing || row.crossing === crossing)
+    .filter(([, row]) => view.has("over") || text || !isThrough(row))
+    .filter(([, row]) => !text || [plateOf(row), row.jrn, whereOf(row), row.unit].some((field) => (field ?? "").toLowerCase().includes(text)))
+    .sort(([keyA, a], [keyB, b]) => {
+      const [first, second] = [value(a), value(b)];
+      if (first === second) return keyA < keyB ? -1 : 1;
+      return first < second ? -sign : sign;
+    });
+}
+
+function vehicleCells({ row }, line) {
+  const state = stateOf(row);
+  const over = silent.has(row.agent) || (row.action && !isOpen(row) && !UNDER_WAY.has(row.stage));
+  const look = `${state}${over}`;
+  if (line.dataset.look !== look) {
+    line.dataset.look = look;
+    const cell = line.children[0] ?? line.appendChild(element("td"));
+    cell.replaceChildren(badge(state, over));
+  }
+  const texts = [plateOf(row), whereOf(row), row.stage.toLowerCase(), row.jrn ?? "no journey", row.reasonCode ?? ""];
+  texts.forEach((text, index) => put(line, index + 1, text));
+  put(line, 6, row.declarations, "n");
+  put(line, 7, (row.changed ?? "").slice(11, 19), "n");
+}
+
+function emptyText() {
+  if (!answered) return "reading";
+  if (rows.size) return "no vehicle fits the filter";
+  return "no agent has reported a vehicle yet: run borderlane doctor if this lasts";
 }
 
 function drawVehicles() {
   const shown = chosenRows();
-  $("#count").textContent = `${shown.length} of ${rows.size}`;
-  const body = element("tbody");
-  for (const row of shown.slice(0, 500)) {
-    const line = element("tr", null, changedKeys.has(row.key) ? "fresh" : "");
-    const cell = element("td");
-    cell.append(badge(actionOf(row)));
-    line.append(cell);
-    const stage = row.breach ? "BREACH" : row.stage;
-    for (const text of [row.plate ?? row.unit, `${row.crossing ?? ""} ${row.direction ?? ""}`, stage, row.jrn ?? "no journey", row.reasonCode ?? ""]) {
-      line.append(element("td", text));
-    }
-    line.append(element("td", row.declarations, "n"), element("td", (row.changed ?? "").slice(11, 19), "n"));
-    body.append(line);
-  }
+  const cut = shown.length > ROWS_SHOWN ? `, first ${ROWS_SHOWN} listed` : "";
+  $("#count").textContent = `${shown.length} of ${rows.size}${cut}`;
+  const body = $("#vehicles tbody");
   if (!shown.length) {
-    const line = element("tr");
-    const cell = element("td", rows.size ? "no vehicle fits the filter" : "no agent has reported a vehicle yet: is the agent running and connected to its broker?");
+    const cell = element("td", emptyText(), "text");
     cell.colSpan = 8;
-    line.append(cell);
-    body.append(line);
+    body.replaceChildren(element("tr"));
+    body.firstChild.append(cell);
+    return;
   }
-  $("#vehicles tbody").replaceWith(body);
-  changedKeys.clear();
+  const items = shown.slice(0, ROWS_SHOWN).map(([key, row]) => ({
+    key, row, className: `${fresh.has(key) ? "fresh" : ""}${silent.has(row.agent) ? " silent" : ""}`,
+  }));
+  fill(body, items, vehicleCells);
+  fresh.clear();
 }
 
-function drawCrossings() {
+function counted() {
   const board = new Map();
   for (const row of rows.values()) {
     if (!row.crossing) continue;
-    const cell = board.get(row.crossing) ?? { in: 0, out: 0, go: 0, waiting: 0, stopped: 0 };
-    cell[row.direction === "OUT" ? "out" : "in"] += 1;
-    const action = actionOf(row);
-    if (action === "GO" || action === "GO_WITH_OBLIGATION") cell.go += 1;
-    if (action === "WAIT") cell.waiting += 1;
-    if ((action === "STOP" || action === "HOLD") && !row.closed) cell.stopped += 1;
+    const cell = board.get(row.crossing) ?? { key: row.crossing, in: 0, out: 0, waiting: 0, open: 0, passed: 0 };
+    if (UNDER_WAY.has(row.stage)) cell[row.direction === "OUT" ? "out" : "in"] += 1;
+    if (stateOf(row) === "WAIT") cell.waiting += 1;
+    if (isOpen(row)) cell.open += 1;
+    if (row.stage === "PASSED") cell.passed += 1;
     board.set(row.crossing, cell);
   }
-  const body = element("tbody");
-  for (const [crossing, cell] of [...board].sort()) {
-    const line = element("tr", null, view.get("crossing") === crossing ? "chosen" : "");
-    line.tabIndex = 0;
-    line.append(element("td", crossing));
-    for (const n of [cell.in, cell.out, cell.go, cell.waiting, cell.stopped]) line.append(element("td", n, "n"));
-    const choose = () => remember("crossing", view.get("crossing") === crossing ? "" : crossing);
-    line.addEventListener("click", choose);
-    line.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(); });
-    body.append(line);
-  }
-  $("#crossings tbody").replaceWith(body);
+  return [...board.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
 }
 
-let drawn = false;
+function crossingCells(item, line) {
+  if (!line.children.length) {
+    const choose = element("button", item.key);
+    choose.type = "button";
+    choose.addEventListener("click", () => remember("crossing", view.get("crossing") === item.key ? "" : item.key));
+    line.appendChild(element("td")).append(choose);
+  }
+  line.firstChild.firstChild.setAttribute("aria-pressed", view.get("crossing") === item.key);
+  [item.in, item.out, item.waiting, item.open, item.passed].forEach((number, index) =>
+    put(line, index + 1, number, number ? `n${index === 3 ? " open" : ""}` : "n zero"));
+}
+
+function drawCrossings() {
+  const board = counted();
+  $("#crossing-count").textContent = board.length ? `${board.length} with vehicles` : "";
+  fill($("#crossings tbody"), board, crossingCells);
+  const chosen = view.get("crossing");
+  const button = $("#all-crossings");
+  button.hidden = !chosen;
+  button.textContent = chosen ? `${chosen} only: show all` : "";
+}
+
+function markSorting() {
+  for (const button of document.querySelectorAll("th button")) {
+    const heading = button.closest("th");
+    if (button.dataset.sort !== (view.get("sort") ?? "changed")) heading.removeAttribute("aria-sort");
+    else heading.setAttribute("aria-sort", view.get("order") === "ascending" ? "ascending" : "descending");
+  }
+}
+
+let drawing = false;
 function draw() {
-  if (drawn) return;
-  drawn = true;
-  requestAnimationFrame(() => { drawn = false; drawCrossings(); drawVehicles(); });
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => { drawing = false; drawCrossings(); drawVehicles(); markSorting(); });
+}
+
+// --- reading ---
+
+function nextKeys() {
+  const keys = [];
+  let length = 0;
+  for (const key of wanted) {
+    length += encodeURIComponent(key).length + 3;
+    if (length > ASKED_CHARACTERS) break;
+    keys.push(key);
+  }
+  for (const key of keys) wanted.delete(key);
+  return keys;
+}
+
+function take(page, keys) {
+  silent = new Set(page.unanswered);
+  for (const [id, row] of rows) {
+    const asked = keys === null || keys.some((key) => key === row.key || key === row.jrn || key === row.unit);
+    if (asked && !silent.has(row.agent)) rows.delete(id);
+  }
+  for (const row of page.journeys) {
+    const id = `${row.agent} ${row.key}`;
+    rows.set(id, row);
+    if (keys !== null) fresh.add(id);
+  }
 }
 
 async function refresh() {
-  if (!wholeWanted && !changedKeys.size) return;
-  const query = wholeWanted ? "" : `?keys=${[...changedKeys].slice(0, 200).map(encodeURIComponent).join(",")}`;
+  if (reading || (!wholeWanted && !wanted.size)) return;
+  reading = true;
+  const keys = wholeWanted ? null : nextKeys();
+  if (keys === null) { wanted.clear(); wholeWanted = false; }
   try {
-    const reply = await fetch(`/v1/journeys${query}`);
+    const reply = await fetch(keys === null ? "/v1/journeys" : `/v1/journeys?keys=${encodeURIComponent(keys.join(","))}`);
     if (!reply.ok) throw new Error(`${reply.status}`);
-    const page = await reply.json();
-    if (wholeWanted) rows.clear();
-    for (const row of page.journeys) rows.set(row.key, row);
-    wholeWanted = false;
+    take(await reply.json(), keys);
     draw();
-  } catch { wholeWanted = true; }
+  } catch {
+    wholeWanted = true;
+  } finally {
+    reading = false;
+  }
 }
 
 async function refreshStatus() {
   try {
-    const page = await (await fetch("/v1/status")).json();
-    $("#agents").replaceChildren(...page.agents.map((agent) =>
-      element("li", `${agent.agent}: ${agent.mode}`, agent.mode === "NORMAL" ? "" : "degraded")));
-    const ages = page.agents.map((agent) => agent.heardAgoS);
-    if (ages.length && !ages.includes(null)) lastHeard = Date.now() - 1000 * Math.max(...ages);
-  } catch { /* the age banner says it */ }
+    const reply = await fetch("/v1/status");
+    if (!reply.ok) throw new Error(`${reply.status}`);
+    const page = await reply.json();
+    showAgents(page.agents);
+    agentAgeS = Math.max(0, ...page.agents.map((agent) => agent.heardAgoS ?? Infinity));
+    answered = true;
+    answeredAt = performance.now();
+    const unanswered = new Set(page.agents.filter((agent) => agent.mode === "OUT_OF_REACH").map((agent) => agent.agent));
+    if ([...silent].some((agent) => !unanswered.has(agent))) wholeWanted = true; // it is back
+    silent = unanswered;
+    draw();
+  } catch { /* the age says it */ }
 }
 
+let agentsShown = "";
+function showAgents(agents) {
+  const texts = agents.map((agent) => {
+    const modes = agent.degraded?.length ? agent.degraded.join(", ") : agent.mode;
+    return `${agent.agent}: ${modes.replaceAll("_", " ").toLowerCase()}`;
+  });
+  if (texts.join("\n") === agentsShown) return;
+  agentsShown = texts.join("\n");
+  $("#agents").replaceChildren(...texts.map((text, index) =>
+    element("li", text, agents[index].mode === "NORMAL" ? "" : "degraded")));
+}
+
+let lostSince = null;
+function showAge() {
+  const unheardS = (performance.now() - answeredAt) / 1000;
+  const ageS = Math.max(unheardS > STALE_AFTER_S ? unheardS : 0, agentAgeS + (agentAgeS > STALE_AFTER_S ? unheardS : 0));
+  const isLost = ageS > STALE_AFTER_S;
+  if (answered || isLost) $("#age").textContent = Number.isFinite(ageS) ? `data ${Math.floor(ageS)} s old` : "no data yet";
+  if (isLost === (lostSince !== null)) return;
+  // Said once, not every second: it is read out.
+  lostSince = isLost ? new Date(Date.now() - (Number.isFinite(ageS) ? ageS * 1000 : 0)) : null;
+  const banner = $("#banner");
+  banner.hidden = !isLost;
+  const what = unheardS > STALE_AFTER_S ? "The control room does not answer" : "An agent is out of reach";
+  banner.textContent = isLost ? `${what}: what is shown dates from ${lostSince.toISOString().slice(11, 19)} UTC.` : "";
+}
+
+// --- events ---
+
+const who = (fact) => fact.jrn ?? fact.unit ?? "";
 const sentence = {
-  detection: (e) => `${e.event} ${e.zoneId} (${e.kind})`,
-  activation: (e) => `${e.crossing} ${e.direction}: ${e.declarations} declaration(s) activated for ${e.jrn ?? e.unit}`,
-  instruction: (e) => `${e.crossing ?? ""} ${e.jrn ?? e.unit}: ${word[e.action] ?? e.action} (${e.reasonCode})`,
-  receipt: (e) => `${e.jrn ?? e.unit}: shown to the driver`,
-  alarm: (e) => `${e.name}: ${e.text ?? ""} ${e.crossing ?? ""} ${e.jrn ?? e.unit ?? ""}`,
-  mode: (e) => `${e.agent ?? "agent"} is ${e.mode}`,
+  activation: (fact) => `${fact.crossing ?? ""} ${fact.direction ?? ""}: declaration activated for ${who(fact)}`,
+  instruction: (fact) => `${fact.crossing ?? ""} ${fact.direction ?? ""}: ${who(fact)}, ${fact.reasonCode ?? ""}${fact.officer ? `, by ${fact.officer}` : ""}`,
+  alarm: (fact) => `${fact.name}: ${fact.text ?? ""} (${[fact.crossing, who(fact)].filter(Boolean).join(", ")})`,
+  mode: (fact) => `${fact.agent} is now ${fact.degraded?.length ? fact.degraded.join(", ") : fact.mode}`,
+  incident: (fact) => `${who(fact)}: driver reports ${fact.incident}`,
+  turned_back: (fact) => `${fact.crossing ?? ""}: ${who(fact)} turned back`,
+  unit_lost: (fact) => `${fact.crossing ?? ""}: no position from ${who(fact)} any more`,
+  unit_found: (fact) => `${fact.crossing ?? ""}: ${who(fact)} is heard again`,
+  link: (fact) => `${fact.agent} is ${fact.connected ? "connected" : "out of reach"}`,
 };
+// These change rows; a line of the feed for each would hide what matters.
+const QUIET = ["detection", "journey", "receipt", "notice", "approach_seen", "touch_seen", "bypassed"];
 
 function tell(kind, fact) {
-  if (kind === "detection") return;
-  const line = element("li", null, kind === "alarm" ? "alarm" : "");
+  const isAlarm = kind === "alarm" || (kind === "link" && !fact.connected);
+  const line = element("li", null, isAlarm ? "alarm" : "");
   line.append(element("time", (fact.time ?? new Date().toISOString()).slice(11, 19)));
   if (kind === "instruction") line.append(badge(fact.action), " ");
   line.append(sentence[kind](fact));
@@ -147,44 +305,49 @@ function tell(kind, fact) {
   while (feed.children.length > FEED_LENGTH) feed.lastChild.remove();
 }
 
+function heard(kind, fact) {
+  if (kind === "link") wholeWanted = true;
+  if (fact.jrn) wanted.add(fact.jrn);
+  else if (fact.unit) wanted.add(fact.unit);
+  if (sentence[kind]) tell(kind, fact);
+}
+
 function listen() {
-  const source = new EventSource("/v1/events");
+  const source = new EventSource("/v1/events?lastEventId=0"); // what happened just before is told too
   source.addEventListener("open", () => { wholeWanted = true; });
-  for (const kind of Object.keys(sentence)) {
-    source.addEventListener(kind, (message) => {
-      const fact = JSON.parse(message.data);
-      if (fact.key) changedKeys.add(fact.key);
-      tell(kind, fact);
-    });
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CLOSED) return; // it connects again by itself
+    setTimeout(listen, 2000);
+  });
+  for (const kind of [...Object.keys(sentence), ...QUIET]) {
+    source.addEventListener(kind, (message) => heard(kind, JSON.parse(message.data)));
   }
 }
 
-function showAge() {
-  const age = Math.max(0, Date.now() - lastHeard);
-  const known = lastHeard > 0;
-  $("#age").textContent = known ? `data ${Math.max(0, Math.round(age / 1000))} s old` : "connecting";
-  const banner = $("#banner");
-  banner.hidden = !known || age < STALE_AFTER_MS;
-  if (!banner.hidden) banner.textContent = `Connection lost: what you see is ${Math.round(age / 1000)} s old.`;
-}
+// --- controls ---
 
 $("#search").value = view.get("q") ?? "";
 $("#search").addEventListener("input", (event) => remember("q", event.target.value));
+$("#over").checked = view.has("over");
+$("#over").addEventListener("change", (event) => remember("over", event.target.checked ? "1" : ""));
+$("#all-crossings").addEventListener("click", () => { remember("crossing", ""); $("#search").focus(); });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && event.target.tagName !== "INPUT") { event.preventDefault(); $("#search").focus(); }
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT") return;
+  event.preventDefault();
+  $("#search").focus();
 });
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
-    const order = view.get("sort") === button.dataset.sort && view.get("order") === "ascending" ? "descending" : "ascending";
-    for (const other of document.querySelectorAll("th button")) other.removeAttribute("aria-sort");
-    button.setAttribute("aria-sort", order);
+    const isSorted = (view.get("sort") ?? "changed") === button.dataset.sort;
+    const isAscending = isSorted && view.get("order") === "ascending";
     view.set("sort", button.dataset.sort);
-    remember("order", order);
+    remember("order", isAscending ? "descending" : "ascending");
   });
 }
 listen();
 setInterval(refresh, REFRESH_MS);
-setInterval(showAge, 1000);
-setInterval(refreshStatus, 1000);
+setInterval(showAge, STATUS_MS);
+setInterval(refreshStatus, STATUS_MS);
+refresh();
 refreshStatus();
 draw();
