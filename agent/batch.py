@@ -6,6 +6,7 @@ here and become one `Commit`. Nothing here waits, writes or sends.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -69,6 +70,7 @@ class Surroundings:
     last: dict[str, Fix]
     """Last fix of units inside tracking zones, for speed and way; of others none is kept here."""
     circumstances: Circumstances
+    max_units: int = MAX_KNOWN_UNITS
 
 
 class Gathering:
@@ -114,7 +116,7 @@ class Gathering:
 
     def fix(self, fix: Fix, source: str) -> None:
         """One position report."""
-        verdict, cursor = judge(self.cursors.get(fix.unit) or self.around.cursors.get(fix.unit), fix)
+        verdict, cursor = judge(self._cursor(fix.unit), fix)
         if verdict is not Verdict.ACCEPT:
             self.fixes[source, "duplicate" if verdict is Verdict.REPEAT else "refused"] += 1
             self.repeats.add(fix.unit)
@@ -123,10 +125,10 @@ class Gathering:
         detector = self.around.detector
         was_inside = detector.in_tracking(fix.unit)
         findings = detector.feed(fix)
-        self.fixes[source, _result(detector.last_verdict)] += 1
         if detector.last_verdict is Seen.REFUSED:
             self.refuse(Refused("not_usable", detector.last_reason, source, "", 0), source)
             return
+        self.fixes[source, _RESULTS[detector.last_verdict]] += 1
         is_inside = detector.in_tracking(fix.unit)
         if was_inside or is_inside or findings:
             self.touched[fix.unit] = None
@@ -179,7 +181,7 @@ class Gathering:
     def commit(self) -> Commit | None:
         """What must be written; None if nothing of this batch is durable."""
         batch = Commit(
-            cursors=tuple(self._cursor_row(unit) for unit in self.touched if unit in self._known()),
+            cursors=tuple(self._cursor_row(cursor) for unit in self.touched if (cursor := self._cursor(unit))),
             unit_states=tuple(StateRow(unit, self.around.detector.dump(unit)) for unit in self.touched),
             records=self.draft.rows(),
             activations=tuple(self._activations),
@@ -198,13 +200,24 @@ class Gathering:
         """The commit is on disk: memory follows."""
         self.draft.install()
         self.around.cursors.update(self.cursors)
+        self._bound_cursors()
 
-    def _known(self) -> set[str]:
-        return self.cursors.keys() | self.around.cursors.keys()
+    def _bound_cursors(self) -> None:
+        """Let the oldest units outside every zone go; those inside have their cursor on disk as well."""
+        cursors, detector = self.around.cursors, self.around.detector
+        excess = len(cursors) - self.around.max_units
+        if excess <= 0:
+            return
+        outside = (unit for unit in cursors if not detector.in_tracking(unit))
+        for unit in list(itertools.islice(outside, excess)):
+            del cursors[unit]
 
-    def _cursor_row(self, unit: str) -> CursorRow:
-        cursor = self.cursors.get(unit) or self.around.cursors[unit]
-        return CursorRow(unit, cursor.boot_id, cursor.highest, stored_gaps(cursor), cursor.last_fix_ms)
+    def _cursor(self, unit: str) -> Cursor | None:
+        return self.cursors.get(unit) or self.around.cursors.get(unit)
+
+    @staticmethod
+    def _cursor_row(cursor: Cursor) -> CursorRow:
+        return CursorRow(cursor.unit, cursor.boot_id, cursor.highest, stored_gaps(cursor), cursor.last_fix_ms)
 
     # --- fixes to events --------------------------------------------------------------------------------------
 
@@ -254,10 +267,12 @@ class Gathering:
         return max((speed for speed in (fix.speed_mps, measured) if speed is not None), default=None)
 
     def _remember(self, fix: Fix, is_inside: bool) -> None:
-        if is_inside:
-            self.around.last[fix.unit] = fix
-        else:
+        if not is_inside:
             self.around.last.pop(fix.unit, None)
+            return
+        last = self.around.last.get(fix.unit)
+        if last is None or fix.time_s > last.time_s:
+            self.around.last[fix.unit] = fix
 
     # --- other messages ---------------------------------------------------------------------------------------
 
@@ -301,6 +316,3 @@ def _time(value: str | int | None) -> float | None:
 
 _RESULTS = {Seen.ACCEPTED: "accepted", Seen.HELD: "accepted", Seen.DUPLICATE: "duplicate", Seen.LATE: "late"}
 
-
-def _result(verdict: Seen) -> str:
-    return _RESULTS.get(verdict, "refused")

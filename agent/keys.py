@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import OKPKey
@@ -15,15 +16,24 @@ from agent.errors import ConfigError
 
 
 def make_key(path: Path, public_path: Path) -> None:
-    """Write a new Ed25519 private key (0600) and its public half; an existing key is left alone."""
+    """Write a new Ed25519 private key (0600) and its public half.
+
+    An existing private key is left alone; its public half is written again if that is missing.
+
+    Raises:
+        ConfigError: the existing key cannot be used, see `read_private_key`.
+    """
     if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
+        key = read_private_key(path)
+        if public_path.exists():
+            return
+    else:
+        key = Ed25519PrivateKey.generate()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(_pem(key))
+    public_path.parent.mkdir(parents=True, exist_ok=True)
     public_path.write_bytes(
         key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
@@ -44,7 +54,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         raise ConfigError(f"{path}: mode {mode:o} lets others read the signing key: expected 600")
     try:
         key = serialization.load_pem_private_key(data, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path}: no private key in PEM: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path}: {type(key).__name__}: expected an Ed25519 key")
@@ -53,8 +63,13 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 def jwk_of(key: Ed25519PrivateKey) -> OKPKey:
     """The same key for signing JWS."""
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return OKPKey.import_key(pem)
+    return OKPKey.import_key(_pem(key))
+
+
+def _pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def read_public_key(path: Path) -> OKPKey:

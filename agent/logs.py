@@ -25,11 +25,11 @@ def configure(format_: str = "auto", level: str = "info", stream: TextIO | None 
     """
     out = stream or sys.stderr
     for_people = format_ == "console" or (format_ == "auto" and out.isatty())
-    renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback  # others print local variables
-        ) if for_people else structlog.processors.JSONRenderer()
-    )
+    renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
+    if for_people:  # the other exception formatters print local variables, and so perhaps positions
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -41,7 +41,7 @@ def configure(format_: str = "auto", level: str = "info", stream: TextIO | None 
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=out),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a reload may change the level of loggers that are in use
     )
 
 

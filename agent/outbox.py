@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 import random
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,6 +27,9 @@ from agent.risk.client import CustomsClient, Reply, Verdict, verdict
 from agent.risk.exchange import ActivationAnswer, RiskAnswer, verified_assessment
 from agent.risk.schedule import Asking, Breaker, Do, allow, ended, failed, next_step, sent, succeeded
 
+TOLD_LANES = frozenset({Lane.EVENT, Lane.ALARM})
+TOLD_AT_ONCE = 64
+"""Events on their way to the broker at once; below the publisher's window, so that an instruction finds room."""
 WORKERS = 64
 """Effects under way at once; more than any crossing's peak, less than the customs client's connections allow."""
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 60.0
@@ -131,21 +135,35 @@ class Outbox:
                 self._wake.clear()
                 await self._wake.wait()
             chain = heapq.heappop(self._ready)[2]
-            row = self._chains[chain][0]
-            outcome = await self._perform(row)
+            outcome = await self._perform_head(chain)
             await self._report(outcome)
-            self._settle(chain, row, outcome)
+            self._settle(chain, outcome)
 
-    def _settle(self, chain: tuple[str, str], row: StoredRow, outcome: Performed) -> None:
+    async def _perform_head(self, chain: tuple[str, str]) -> Performed:
+        """The first row of a chain; of what is only told, a run of rows at once, since one connection keeps order."""
+        rows = list(itertools.islice(self._chains[chain], TOLD_AT_ONCE if chain[0] in TOLD_LANES else 1))
+        if len(rows) == 1:
+            return await self._perform(rows[0])
+        outcomes = await asyncio.gather(*(self._perform(row) for row in rows))
+        good = list(itertools.takewhile(lambda outcome: not outcome.retried, outcomes))
+        return Performed(
+            done=tuple(outbox_id for outcome in good for outbox_id in outcome.done),
+            dropped=tuple(outbox_id for outcome in good for outbox_id in outcome.dropped),
+            retried=outcomes[len(good)].retried if len(good) < len(outcomes) else (),
+        )
+
+    def _settle(self, chain: tuple[str, str], outcome: Performed) -> None:
+        """Take what is done off the chain; a row to be tried again stays at its head."""
         rows = self._chains[chain]
+        finished = {*outcome.done, *outcome.dropped}
+        while rows and rows[0].outbox_id in finished:
+            self._waiting.pop(rows.popleft().outbox_id, None)
         if outcome.retried:
             retry = outcome.retried[0]
-            rows[0] = _tried(row, retry)
+            rows[0] = _tried(rows[0], retry)
             delay_s = self._clock.wall_s(max(0.0, retry.next_try_ms / 1000 - self._clock.now_s()))
             asyncio.get_running_loop().call_later(delay_s, self._offer, chain)
             return
-        self._waiting.pop(row.outbox_id, None)
-        rows.popleft()
         if rows:
             self._offer(chain)
         else:
@@ -153,7 +171,7 @@ class Outbox:
 
     async def _perform(self, row: StoredRow) -> Performed:
         now_s = self._clock.now_s()
-        if row.expires_ms is not None and row.lane != Lane.INSTRUCTION and row.expires_ms <= now_s * 1000:
+        if row.expires_ms is not None and row.expires_ms <= now_s * 1000:
             return Performed(dropped=(row.outbox_id,))
         try:
             if row.lane == Lane.ACTIVATION:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,6 +23,9 @@ from zones.border_zone import BorderZone, ZoneKind, ZoneSet
 from zones.events import Direction
 
 R = TypeVar("R", Passage, Journey, InstructionState)
+
+SPARE_DUES = 1_024
+"""Outdated deadlines that may lie in the heap beside two for each record, before it is made anew."""
 
 TABLE_OF: dict[type[Record], RecordTable] = {
     Passage: "crossing",
@@ -72,28 +75,26 @@ class Register:
         """Install a record."""
         match record:
             case Passage():
+                self._drop_passage(record.key)
                 self.passages[record.key] = record
                 self.passages_of_unit[record.unit].add(record.key)
             case Journey():
                 self._put_journey(record)
             case InstructionState():
+                self._drop_instruction(record.key)
                 self.instructions[record.key] = record
-                for unit in {*record.units, record.unit} - {""}:
+                for unit in _units_of(record):
                     self.instructions_of_unit[unit].add(record.key)
         self._push(record)
 
     def forget(self, kind: type[Record], key: str) -> None:
         """Let a record go."""
         if kind is Passage:
-            passage = self.passages.pop(key, None)
-            if passage:
-                _discard(self.passages_of_unit, passage.unit, key)
+            self._drop_passage(key)
         elif kind is Journey:
             self._drop_journey(key)
         else:
-            state = self.instructions.pop(key, None)
-            for unit in {*state.units, state.unit} if state else ():
-                _discard(self.instructions_of_unit, unit, key)
+            self._drop_instruction(key)
 
     def due_s(self) -> float | None:
         """Earliest deadline of any record, UTC seconds."""
@@ -107,15 +108,15 @@ class Register:
 
     def due_keys(self, now_s: float) -> list[tuple[type[Record], str]]:
         """Records that are due by now, earliest first."""
-        found = []
+        found: dict[tuple[type[Record], str], None] = {}
         while self._dues and self._dues[0][0] <= now_s:
             due_s, _, kind, key = heapq.heappop(self._dues)
             record = self.table(kind).get(key)
             if record is not None and record.next_due_s == due_s:
-                found.append((kind, key))
+                found[kind, key] = None
         for kind, key in found:  # they stay due until a commit has dealt with them
             self._push(self.table(kind)[key])
-        return found
+        return list(found)
 
     def row(self, zone: BorderZone) -> frozenset[ZoneKind]:
         """Kinds of zone that the zone's crossing and direction has."""
@@ -139,6 +140,32 @@ class Register:
         due_s = record.next_due_s
         if due_s is not None:
             heapq.heappush(self._dues, (due_s, next(self._numbers), type(record), record.key))
+        if len(self._dues) > SPARE_DUES + 2 * self._records():
+            self._make_dues()
+
+    def _records(self) -> int:
+        return len(self.passages) + len(self.journeys) + len(self.instructions)
+
+    def _make_dues(self) -> None:
+        """The heap without what is outdated: a record that changes often leaves one deadline each time."""
+        tables = (self.passages, self.journeys, self.instructions)
+        records: Iterator[Record] = itertools.chain.from_iterable(table.values() for table in tables)
+        self._dues = [
+            (record.next_due_s, next(self._numbers), type(record), record.key)
+            for record in records
+            if record.next_due_s is not None
+        ]
+        heapq.heapify(self._dues)
+
+    def _drop_passage(self, key: str) -> None:
+        passage = self.passages.pop(key, None)
+        if passage is not None:
+            _discard(self.passages_of_unit, passage.unit, key)
+
+    def _drop_instruction(self, key: str) -> None:
+        state = self.instructions.pop(key, None)
+        for unit in _units_of(state) if state is not None else ():
+            _discard(self.instructions_of_unit, unit, key)
 
     def _put_journey(self, journey: Journey) -> None:
         self._drop_journey(journey.key)

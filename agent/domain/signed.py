@@ -55,7 +55,10 @@ def public_key(text: str) -> OKPKey:
     Raises:
         ValueError: it is no Ed25519 key.
     """
-    key = OKPKey.import_key(text)
+    try:
+        key = OKPKey.import_key(text)
+    except JoseError as error:
+        raise ValueError(str(error)) from error
     if key.curve_name != "Ed25519":
         raise ValueError(f"key of curve {key.curve_name}: expected Ed25519")
     return key

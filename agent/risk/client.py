@@ -14,7 +14,10 @@ from agent.errors import LinkError
 MAX_ANSWER_BYTES = 1 << 20
 """An answer for 100 declarations with score cards is under 200 kB; more is refused unread."""
 CONNECT_TIMEOUT_S = 2.0
-CONNECTIONS = 64
+CONNECTIONS = 320
+"""More than the outbox has requests under way: none of them waits for another's connection."""
+MAX_RETRY_AFTER_S = 3_600.0
+"""A longer `Retry-After` is shortened to this, so that no word of a peer can park an activation for days."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Verdict(enum.Enum):
 
     DONE = "DONE"
     KEEP = "KEEP"
-    """Try again later: 409, 429, 5xx."""
+    """Try again later: 409, 429, 5xx, and what only a proxy on the way would say."""
     NOT_ALLOWED = "NOT_ALLOWED"
     """401, 403: keep, and tell the operator."""
     OUR_FAULT = "OUR_FAULT"
@@ -44,9 +47,9 @@ def verdict(status: int) -> Verdict:
         return Verdict.DONE
     if status in (401, 403):
         return Verdict.NOT_ALLOWED
-    if status in (408, 409, 425, 429) or status >= 500:
-        return Verdict.KEEP
-    return Verdict.OUR_FAULT
+    if 400 <= status < 500 and status not in (408, 409, 425, 429):
+        return Verdict.OUR_FAULT
+    return Verdict.KEEP
 
 
 class CustomsClient:
@@ -74,12 +77,14 @@ class CustomsClient:
             LinkError: refused, cut, or no whole answer in time: it is not known whether customs has it.
         """
         assert self._session is not None, "used before `async with`"
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
         try:
-            async with self._session.post(f"{self._url}{path}", data=body, headers=headers, timeout=timeout) as answer:
+            async with self._session.post(
+                f"{self._url}{path}", data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as answer:
                 return Reply(answer.status, await _bounded(answer), _retry_after(answer))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise LinkError(f"POST {path}: {type(error).__name__}: {error}") from error
@@ -96,4 +101,6 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
 
 def _retry_after(answer: aiohttp.ClientResponse) -> float | None:
     text = answer.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else None
+    if not (text.isascii() and text.isdigit()):
+        return None  # the form with a date is rare and needs a clock both sides agree on
+    return min(float(text), MAX_RETRY_AFTER_S)

@@ -1,14 +1,8 @@
-"""What watchers see of a running agent: metrics and the event stream. No plate, unit or position is a label."""
+"""What watchers see of a running agent: its metrics. No plate, unit or position is a label."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
-from agent.web import EventStream, StreamEvent
 
 BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4, 8, 15)
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2)
@@ -64,9 +58,3 @@ class Metrics:
     def text(self) -> bytes:
         """The exposition text."""
         return generate_latest(self.registry)
-
-
-def tell(stream: EventStream, told: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
-    """Hand committed events (journal number, kind, fact) to the listeners."""
-    for seq, kind, fact in told:
-        stream.publish(StreamEvent(seq, kind, msgspec.json.encode(fact)))
