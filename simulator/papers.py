@@ -85,6 +85,8 @@ _WARES = (
 _MRN_LETTERS = {"IMPORT": "RS", "EXPORT": "ABCDE", "TRANSIT": "JKL"}
 _TRANSIT_COUNTRIES = ("CH", "DE", "IT", "AT", "FR")
 PERMIT_SHARE, EMPTY_SHARE, TRANSIT_SHARE = 0.08, 0.06, 0.25
+UNDERVALUED_SHARE = 0.02
+"""Of import declarations (choice): as many as the shares of the rule book send to a control after entry."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,9 @@ def _goods(run_id: str, number: int, index: int, zone: BorderZone, dice: Dice) -
     procedure = "TRANSIT" if transit else "IMPORT" if inbound else "EXPORT"
     country = dice.choice(_TRANSIT_COUNTRIES) if transit else "CH"
     abroad = dice.choice(("DE", "IT", "FR", "AT", "PL"))
+    items = tuple(_item(line, abroad if inbound else "CH", dice) for line in range(1, dice.whole(1, 3) + 1))
+    if procedure == "IMPORT" and dice.chance(UNDERVALUED_SHARE):
+        items = (_undervalued(items[0]), *items[1:])
     return GoodsDeclaration(
         procedure=procedure,
         direction="IN" if inbound else "OUT",
@@ -184,7 +189,18 @@ def _goods(run_id: str, number: int, index: int, zone: BorderZone, dice: Dice) -
         declarant=Party(name=dice.choice(_CARRIERS), country="CH"),
         consignor=Party(name=dice.choice(_FIRMS), country=abroad if inbound else "CH"),
         consignee=Party(name=dice.choice(_FIRMS), country="CH" if inbound else abroad),
-        goods_items=tuple(_item(line, abroad if inbound else "CH", dice) for line in range(1, dice.whole(1, 3) + 1)),
+        goods_items=items,
+    )
+
+
+def _undervalued(item: GoodsItem) -> GoodsItem:
+    """Shoes far below their price: a shipped profile sends them to a control after entry."""
+    return msgspec.structs.replace(
+        item,
+        commodity_code="64039900",
+        description_of_goods="Schuhe",
+        country_of_origin="CN",
+        statistical_value=round((item.net_mass or 0.0) * 2.1),
     )
 
 
