@@ -58,6 +58,8 @@ LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
 CUSTOMS_SILENT_S = 3.0
 """Customs is out of reach when nothing of it was heard for so long and the last try failed."""
+PURGE_EVERY_S = 60.0
+"""How often telemetry over age is deleted, wall seconds."""
 SHIPPED_ZONES = "border_zones.geojson"
 HISTORY_EVENTS = 5_000
 """Events a watcher that comes back is sent; what it misses beyond that, it loads anew."""
@@ -251,6 +253,7 @@ class App:
             ("feed", self._read_feed()),
             ("mode", self._watch_mode()),
             ("checkpoints", self._send_checkpoints()),
+            ("retention", self._keep_retention()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.serial),
         ]
 
@@ -327,6 +330,14 @@ class App:
                 continue
             if verdict(reply.status) is not Verdict.DONE:
                 LOG.error("checkpoint_refused", status=reply.status)
+
+    async def _keep_retention(self) -> None:
+        """Telemetry goes when its day is over: at the start what aged meanwhile, then every minute."""
+        while True:
+            purged = await self.store.purge()
+            if purged.rows or purged.keys:
+                LOG.info("telemetry_purged", rows=purged.rows, keys=purged.keys)
+            await asyncio.sleep(0.0 if purged.more else PURGE_EVERY_S)
 
     # --- modes ------------------------------------------------------------------------------------------------
 

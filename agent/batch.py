@@ -43,6 +43,7 @@ from agent.journal.batch import ActivationRow, Commit, CursorRow, OutboxRow, Ref
 from agent.journal.entry import Circumstances, EntryDraft
 from agent.postings import draft_of, postings, with_events
 from agent.register import Draft, Register
+from agent.sightings import Sightings
 from zones.border_zone import ZoneKind
 from zones.detector import Detector
 from zones.detector import Verdict as Seen
@@ -88,6 +89,7 @@ class Gathering:
         self.touched: dict[str, None] = {}
         """Units whose cursor and detector state have to be stored."""
         self.cursors: dict[str, Cursor] = {}
+        self.sightings = Sightings(around.detector)
         self._activations: list[ActivationRow] = []
         self._outbox: list[OutboxRow] = []
         self._entries: list[EntryDraft] = []
@@ -120,11 +122,16 @@ class Gathering:
         if verdict is not Verdict.ACCEPT:
             self.fixes[source, "duplicate" if verdict is Verdict.REPEAT else "refused"] += 1
             self.repeats.add(fix.unit)
+            if verdict is Verdict.REPEAT:
+                self.sightings.repeated(fix.unit)
+            else:
+                self.sightings.refused(fix, "from an earlier start of the unit than what is processed")
             return
         self.cursors[fix.unit] = cursor
         detector = self.around.detector
         was_inside = detector.in_tracking(fix.unit)
         findings = detector.feed(fix)
+        self.sightings.judged(fix, was_inside or bool(findings))
         if detector.last_verdict is Seen.REFUSED:
             self.refuse(Refused("not_usable", detector.last_reason, source, "", 0), source)
             return
@@ -191,6 +198,7 @@ class Gathering:
             dropped=tuple(self._dropped),
             retried=tuple(self._retried),
             refusals=tuple(self._refusals),
+            telemetry=tuple(self.sightings.rows(self.touched)),
             feed_marker=self._marker,
             circumstances=self.around.circumstances,
         )
@@ -315,4 +323,3 @@ def _time(value: str | int | None) -> float | None:
 
 
 _RESULTS = {Seen.ACCEPTED: "accepted", Seen.HELD: "accepted", Seen.DUPLICATE: "duplicate", Seen.LATE: "late"}
-

@@ -80,6 +80,7 @@ class Detector:
         self._fast = 0
         self._verdict = Verdict.ACCEPTED
         self._reason = ""
+        self._outcome: Outcome | None = None
         self._per_latitude = index.metres_per_latitude
         self._per_longitude = index.metres_per_longitude
         self._future_s = self._config.future_tolerance_s
@@ -97,6 +98,11 @@ class Detector:
         return self._index
 
     @property
+    def config(self) -> DetectionConfig:
+        """The constants in force."""
+        return self._config
+
+    @property
     def last_verdict(self) -> Verdict:
         """What became of the fix of the last `feed`."""
         return self._verdict
@@ -105,6 +111,11 @@ class Detector:
     def last_reason(self) -> str:
         """Why it was refused, for people; empty otherwise."""
         return self._reason
+
+    @property
+    def last_outcome(self) -> Outcome | None:
+        """What the last fix fed within reach of a zone did there; None if it was not used, or not yet."""
+        return self._outcome
 
     @property
     def counters(self) -> dict[str, int]:
@@ -122,6 +133,11 @@ class Detector:
         if state is None:
             return frozenset()
         return frozenset(z for z, zone in state.zones.items() if zone.phase is not Phase.CANDIDATE)
+
+    def phases(self, unit: str) -> dict[str, Phase]:
+        """Zones whose state is open for the unit; all others are OUT."""
+        state = self._units.get(unit)
+        return {} if state is None else {zone_id: zone.phase for zone_id, zone in state.zones.items()}
 
     def in_tracking(self, unit: str) -> bool:
         """Whether the unit's newest position lies in a zone: the only positions that may be stored.
@@ -172,6 +188,7 @@ class Detector:
 
     def _feed_slowly(self, fix: Fix, state: UnitState | None) -> list[Detected]:
         out: list[Detected] = []
+        self._outcome = None
         self._reason = self._refusal(fix) or ""
         if self._reason:
             self._note(Verdict.REFUSED)
@@ -242,11 +259,11 @@ class Detector:
         self._release(state, fix.received_s, out)
 
     def _release(self, state: UnitState, now_s: float, out: list[Detected]) -> None:
-        verdict, reason = self._verdict, self._reason
+        verdict, reason, outcome = self._verdict, self._reason, self._outcome
         while held := next_released(state, now_s):
             if held.time_s > state.newest_s:
                 self._use(state, held, out)
-        self._verdict, self._reason = verdict, reason
+        self._verdict, self._reason, self._outcome = verdict, reason, outcome
 
     def _enters(self, state: UnitState, fix: Fix) -> bool:
         """Whether the fix lies INSIDE a zone the unit is not yet known to be in."""
@@ -274,7 +291,7 @@ class Detector:
             if fix.boot_id != state.fix.boot_id:
                 state.keys.clear()
             state.keys.append((fix.boot_id, fix.seq))
-        outcome = step(self._index, self._config, state, fix, out)
+        outcome = self._outcome = step(self._index, self._config, state, fix, out)
         if gap is not None:
             keep_gap(state, gap, fix, reach_m, self._config)
         self._count(outcome.value)

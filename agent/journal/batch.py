@@ -99,6 +99,17 @@ class RefusalRow:
 
 
 @dataclass(frozen=True)
+class TelemetryRow:
+    """What one batch brought of one unit inside tracking zones; encrypted by the store as it is written."""
+
+    unit: str
+    body: bytes
+    """`agent.journal.telemetry.encode`; empty = nothing was seen, only the stay ends."""
+    ends: bool = False
+    """The unit has left every zone: its next stay gets another key."""
+
+
+@dataclass(frozen=True)
 class Commit:
     """One batch of the pipeline: written in one transaction, or not at all."""
 
@@ -114,6 +125,7 @@ class Commit:
     """Outbox ids to forget without a yes: superseded, or expired and cleared at the broker."""
     retried: tuple[Retry, ...] = ()
     refusals: tuple[RefusalRow, ...] = ()
+    telemetry: tuple[TelemetryRow, ...] = ()
     feed_marker: int | None = None
     circumstances: Circumstances = field(default_factory=Circumstances)
 

@@ -20,7 +20,7 @@ CHECKPOINT_NAME = "checkpoint"
 MIN_SQLITE = (3, 51, 3)
 """Before it, two connections could corrupt a write-ahead log (WAL-reset bug)."""
 APPLICATION_ID = 0x426F4C61  # "BoLa"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_MS = 5_000
 WAL_LIMIT_BYTES = 64 << 20
 PAGE_BYTES = 4_096

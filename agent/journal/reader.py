@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,8 @@ from agent.journal.batch import (
 )
 from agent.journal.database import open_reader
 from agent.journal.entry import Entry
+from agent.journal.evidence import KEY_LIFE_S, decrypt
+from agent.journal.telemetry import Observed, decode
 
 PAGE_ROWS = 1_000
 """Rows read in one go, so that a reader never holds the write-ahead log for long."""
@@ -165,6 +168,31 @@ class Reader:
         """Ids of outbox rows whose bytes are not those that were stored."""
         rows = self._rows("SELECT id, body, body_sha256 FROM outbox")
         return [row_id for row_id, body, digest in rows if hashlib.sha256(body).digest() != digest]
+
+    def telemetry(self, unit: str, from_s: float = 0.0, to_s: float = math.inf) -> tuple[Observed, ...]:
+        """What is still kept of a unit's fixes, as it was written between two times, UTC seconds; oldest first.
+
+        Raises:
+            ValueError: a row was changed, or is none.
+        """
+        found: list[Observed] = []
+        life_ms = round(KEY_LIFE_S * 1000)
+        keys = self._rows("SELECT id, key, opened_ms, closed_ms FROM evidence_key WHERE unit = ? ORDER BY id", unit)
+        for key_id, key, opened_ms, closed_ms in keys:
+            first_ms = max(opened_ms, from_s * 1000)
+            last_ms = min(opened_ms + life_ms if closed_ms is None else closed_ms, to_s * 1000)
+            rows = self._rows(
+                "SELECT body FROM telemetry WHERE at_ms BETWEEN ? AND ? AND key_id = ? ORDER BY id",
+                first_ms,
+                last_ms,
+                key_id,
+            )
+            found += [decode(decrypt(key, body, unit, key_id)) for (body,) in rows]
+        return tuple(found)
+
+    def telemetry_units(self) -> tuple[str, ...]:
+        """Units of which fixes may still be kept."""
+        return tuple(row[0] for row in self._rows("SELECT DISTINCT unit FROM evidence_key ORDER BY unit"))
 
     def refusals(self) -> tuple[StoredRefusal, ...]:
         """Refused messages, oldest first."""

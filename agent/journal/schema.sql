@@ -85,6 +85,24 @@ CREATE TABLE activation (
     body          BLOB NOT NULL
 ) STRICT;
 
+-- Fixes inside tracking zones, encrypted, for `explain`; kept a day at most. One key for each stay in the
+-- tracking zones of a crossing: deleting it shreds the stay. `at_ms` is when the rows were written, so the
+-- index over it only ever grows at its end.
+CREATE TABLE evidence_key (
+    id        INTEGER PRIMARY KEY,
+    unit      TEXT NOT NULL,
+    key       BLOB NOT NULL,
+    opened_ms INTEGER NOT NULL,
+    closed_ms INTEGER
+) STRICT;
+CREATE TABLE telemetry (
+    id     INTEGER PRIMARY KEY,
+    key_id INTEGER NOT NULL,
+    at_ms  INTEGER NOT NULL,
+    body   BLOB NOT NULL
+) STRICT;
+CREATE INDEX telemetry_by_time ON telemetry (at_ms);
+
 -- Effects still to be performed, as exact bytes. Done ones leave, but the newest sealed one of a target stays.
 CREATE TABLE outbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,

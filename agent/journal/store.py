@@ -35,8 +35,10 @@ from agent.journal.batch import (
     StateRow,
     StoredEvent,
     StoredRow,
+    TelemetryRow,
 )
 from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, build, follow, seal
+from agent.journal.evidence import KeyRing, Purged, purge, write_telemetry
 from agent.journal.examine import faults_at_start
 from agent.journal.merkle import CompactRange, checkpoint_due, sign_checkpoint
 from agent.journal.reader import Reader
@@ -52,6 +54,7 @@ __all__ = [
     "JournalContradiction",
     "Loaded",
     "OutboxRow",
+    "Purged",
     "Reader",
     "RecordRow",
     "RefusalRow",
@@ -61,6 +64,7 @@ __all__ = [
     "Store",
     "StoredEvent",
     "StoredRow",
+    "TelemetryRow",
 ]
 
 T = TypeVar("T")
@@ -69,6 +73,8 @@ Seal = Callable[[bytes, str], bytes]
 
 SPILL_PAGES = 1_000
 """Pages in the write-ahead log from which they are moved into the database (SQLite's usual figure)."""
+TRUNCATE_PATIENCE_MS = 50
+"""How long a purge waits for readers of the log; commits wait behind it, and there is a next purge."""
 
 
 class JournalContradiction(JournalError):  # noqa: N818 - reads as the fact it states
@@ -116,11 +122,12 @@ class _Files:
 class Store:
     """The journal and all state beside it; open one for each data folder."""
 
-    def __init__(self, folder: Path, lock: int, files: _Files, signing: _Signing, head: _Head) -> None:
+    def __init__(self, folder: Path, lock: int, files: _Files, signing: _Signing, head: _Head, keys: KeyRing) -> None:
         self._folder, self._lock = folder, lock
         self._connection, self._reader = files.connection, files.reader
         self._signing, self._clock, self._writer = signing, signing.clock, signing.writer
         self._head = head
+        self._keys = keys
         self._failure: JournalError | None = None
         self._wal_pages = 0
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
@@ -166,13 +173,14 @@ class Store:
             try:
                 _claim(files, signing)
                 head = _read_head(files.reader)
+                keys = _reading(lambda: KeyRing.loaded(files.connection))
             except BaseException:
                 files.close()
                 raise
         except BaseException:
             os.close(lock)
             raise
-        return cls(folder, lock, files, signing, head)
+        return cls(folder, lock, files, signing, head, keys)
 
     @property
     def boot_id(self) -> str:
@@ -206,6 +214,14 @@ class Store:
             ValueError, TypeError: the batch breaks a rule of `Commit` (a caller bug); nothing is visible.
         """
         return await self._run(self._writing, lambda: self._commit(batch))
+
+    async def purge(self) -> Purged:
+        """Delete telemetry that is over age, and what the log still holds of it; call it every minute.
+
+        Raises:
+            JournalError: nothing was deleted, and as for `commit`.
+        """
+        return await self._run(self._writing, self._purge)
 
     async def read_events(self, after_seq: int, limit: int) -> tuple[StoredEvent, ...]:
         """Events above a number, oldest first."""
@@ -253,8 +269,24 @@ class Store:
             self._roll_back()
             raise
         self._head = head
+        self._keys.keep()
         self._follow_up(committed.checkpoint)
         return committed
+
+    def _purge(self) -> Purged:
+        self._refuse_if_failed()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            purged = purge(self._connection, self._keys, round(self._clock.now_s() * 1000))
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            raise self._failed(error) from error
+        self._keys.keep()
+        if (purged.rows or purged.keys) and not purged.more:
+            self._connection.set_busy_timeout(TRUNCATE_PATIENCE_MS)
+            self._spill(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._connection.set_busy_timeout(database.BUSY_TIMEOUT_MS)
+        return purged
 
     def _write(self, batch: Commit, now_s: float) -> tuple[_Head, Committed]:
         database_, now_ms = self._connection, round(now_s * 1000)
@@ -266,6 +298,7 @@ class Store:
                 "INSERT OR REPLACE INTO tree (id, size, peaks) VALUES (1, ?, ?)", (tree.size, tree.to_bytes())
             )
         tables.write_state(database_, batch)
+        write_telemetry(database_, self._keys, batch.telemetry, now_ms)
         tables.settle_outbox(database_, batch, now_ms)
         due = checkpoint_due(tree.size, now_s, head.checkpoint_size, head.checkpoint_s)
         sealing = any(row.seal for row in batch.effects)  # whoever gets it shall hold proof of its entries
@@ -325,6 +358,7 @@ class Store:
         return self._failure
 
     def _roll_back(self) -> None:
+        self._keys.drop()
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -128,7 +128,7 @@ def entries_of(folder):
 
 
 async def test_no_flipped_byte_changes_the_journal_unseen(open_store, activation_batch, tmp_path):
-    (await fill(open_store, activation_batch)).close()
+    (await fill(open_store, activation_batch, 60)).close()
     folder = tmp_path / "data"
     good, kept = (folder / database.FILE_NAME).read_bytes(), entries_of(folder)
     chance, found = random.Random(1), 0
