@@ -1,4 +1,4 @@
-"""`borderlane agent`, `init`, `detect`, `config`, `status`: thin commands over the agent."""
+"""`borderlane agent`, `init`, `detect`, `explain`, `config`, `status`: thin commands over the agent."""
 
 from __future__ import annotations
 
@@ -126,6 +126,69 @@ def _sentence(event: Any) -> str:
         f"{rfc3339(event.time)}  {event.unit}  {event.event.value:8}{event.zone_id}  "
         f"{event.kind.value} {event.direction.value}"
     )
+
+
+def explain(
+    name: Annotated[str, typer.Argument(help="jrn, number plate (ZH 123456 or ZH 123456/CH), or unit.")],
+    data: Annotated[Path, typer.Option("--data", help="Data folder of an agent, which may be running.")],
+    svg: Annotated[
+        Path | None, typer.Option("--svg", help="Draw track, accuracy circles and zones here.", dir_okay=False)
+    ] = None,
+    zones: Annotated[
+        Path | None, typer.Option("--zones", help="Zone file in force; without it the shipped set.", dir_okay=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a vehicle was or was not activated, fix by fix. Exit status 1 if nothing is known under that name."""
+    from agent.explain import Rules, explain, open_case, report
+    from agent.journal.reader import Reader
+
+    rules = _rules(zones, Rules)
+    try:
+        with Reader.open(data) as reader:
+            case = open_case(reader, name)
+    except (JournalError, ValueError) as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+    if case is None:
+        raise _refuse(f"{name}: neither a journey nor a unit nor a plate that {data} knows", NOT_GOOD)
+    explanation = explain(case, rules)
+    if svg is not None:
+        _draw(case, explanation, rules, svg)
+    if as_json:
+        typer.echo(msgspec.json.encode(explanation))
+        return
+    for line in report(explanation):
+        typer.echo(line)
+
+
+def _rules(file: Path | None, kind: Any) -> Any:
+    """By what was decided, as far as the zone file tells."""
+    from agent.activation.matching import CLOSE_PAIRS
+    from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
+    from zones.errors import ZoneError
+    from zones.index import compile_index
+
+    try:
+        read = shipped_bytes("border_zones.geojson") if file is None else read_zone_bytes(file)
+        index = compile_index(parse_zone_set(read, "shipped zones" if file is None else str(file)))
+    except ZoneError as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+    close = frozenset().union(*CLOSE_PAIRS)
+    return kind(index, zone_set_digest(read), close=close.__contains__)
+
+
+def _draw(case: Any, explanation: Any, rules: Any, svg: Path) -> None:
+    from agent.explain import picture
+    from zones.catalogue import shipped_border_lines, shipped_centre_lines
+
+    drawing = picture(case, explanation, rules.index.zone_set, shipped_border_lines(), shipped_centre_lines())
+    if drawing is None:
+        typer.echo("nothing to draw: no pass at a crossing of this zone file is known", err=True)
+        return
+    try:
+        svg.write_text(drawing, "utf-8")
+    except OSError as error:
+        raise _refuse(f"--svg {svg}: cannot be written: {error.strerror}", WRONG_USAGE) from error
 
 
 @config_app.command("check")

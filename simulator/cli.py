@@ -36,6 +36,7 @@ COMMANDS = {
     "decode": Place("firmware_bridge.commands", "decode"),
     "zones": Place("zones.commands", "app"),
     "journal": Place("agent.journal.commands", "app"),
+    "explain": Place("agent.commands", "explain"),
     "config": Place("agent.commands", "config_app"),
     "status": Place("agent.commands", "status"),
 }

@@ -22,6 +22,8 @@ MAP_PX = 1_500.0
 MARGIN_PX = 16.0
 HEAD_PX = 48.0
 LEGEND_PX = 58.0
+LEGEND_WIDTH_PX = 1_130.0
+"""A narrower page would cut the legend of a crossing off."""
 DETAIL_MARGIN_M = 150.0
 """Ground shown around activation and confirmation zones in the detail."""
 
@@ -38,6 +40,14 @@ Position = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A place with a few words, such as where an edge was crossed."""
+
+    position: Position
+    words: str
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What is drawn beside the zones."""
 
@@ -46,6 +56,8 @@ class Surroundings:
     roads: tuple[CentreLine, ...] = ()
     tracks: tuple[tuple[Fix, ...], ...] = ()
     """Fixes of one unit each, in order of time."""
+    marks: tuple[Mark, ...] = ()
+    """Drawn over everything else."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,11 @@ def draw_crossing(zone_set: ZoneSet, crossing: str, around: Surroundings | None 
     frame = frame_for([(latitude, longitude) for longitude, latitude in _positions(zones)])
     whole = _view(frame, _positions(zones), 100.0, MARGIN_PX, PANEL_PX)
     detail = _view(frame, _positions(gates), DETAIL_MARGIN_M, 2 * MARGIN_PX + whole.width_px, PANEL_PX)
-    width = 3 * MARGIN_PX + whole.width_px + detail.width_px
+    width = max(3 * MARGIN_PX + whole.width_px + detail.width_px, LEGEND_WIDTH_PX)
     height = HEAD_PX + max(whole.height_px, detail.height_px) + LEGEND_PX
     body = [_heading(crossing, zones, zone_set.version)]
     body += [_panel(view, zones, around, close) for view, close in ((whole, False), (detail, True))]
-    return _page(width, height, [*body, _legend(height - LEGEND_PX + 14.0, bool(around.tracks))])
+    return _page(width, height, [*body, _legend(height - LEGEND_PX + 14.0, around, confidences=False)])
 
 
 def draw_all(zone_set: ZoneSet, around: Surroundings | None = None) -> str:
@@ -113,7 +125,7 @@ def draw_all(zone_set: ZoneSet, around: Surroundings | None = None) -> str:
     return _page(
         view.width_px + 2 * MARGIN_PX,
         height,
-        [*body, _legend(height - LEGEND_PX + 14.0, bool(around.tracks))],
+        [*body, _legend(height - LEGEND_PX + 14.0, around, confidences=True)],
     )
 
 
@@ -143,6 +155,7 @@ def _panel(view: _View, zones: Sequence[BorderZone], around: Surroundings, close
     parts += [_track(view, fixes, at) for at, fixes in enumerate(around.tracks)]
     if close:
         parts += [_arrow(view, zone) for zone in zones if zone.kind is ZoneKind.ACTIVATION]
+        parts += [_mark(view, mark) for mark in around.marks]
     return (
         f'<clipPath id="{name}"><rect {box}/></clipPath><rect {box} fill="#fbfaf6" stroke="#999"/>'
         f'<g clip-path="url(#{name})">{"".join(parts)}</g>{_scale_bar(view)}'
@@ -210,6 +223,13 @@ def _fix(view: _View, fix: Fix, colour: str) -> str:
             f'fill="{colour}" fill-opacity="0.08" stroke="{colour}" stroke-opacity="0.4" stroke-width="0.8"/>'
         )
     return f'{circle}<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{colour}"/>'
+
+
+def _mark(view: _View, mark: Mark) -> str:
+    """A cross where it is, the words to its right."""
+    x, y = view.xy(mark.position)
+    cross = f"M{x - 5:.1f},{y - 5:.1f} {x + 5:.1f},{y + 5:.1f}M{x - 5:.1f},{y + 5:.1f} {x + 5:.1f},{y - 5:.1f}"
+    return f'<path d="{cross}" stroke="#c00" stroke-width="2.2"/>' + _text(x + 9, y - 6, mark.words, 12, "600")
 
 
 def _arrow(view: _View, zone: BorderZone) -> str:
@@ -300,7 +320,7 @@ def _heading(crossing: str, zones: Sequence[BorderZone], version: str) -> str:
     return _text(MARGIN_PX, 22, crossing, 18, "600") + _text(MARGIN_PX, 40, facts, 12)
 
 
-def _legend(top: float, tracks: bool) -> str:
+def _legend(top: float, around: Surroundings, confidences: bool) -> str:
     items: list[tuple[str, Callable[[float], str]]] = [
         (f"{kind.value.lower()} zone", _swatch(_FILL[kind], _OPACITY[kind], top)) for kind in ZoneKind
     ]
@@ -310,8 +330,11 @@ def _legend(top: float, tracks: bool) -> str:
         ("customs line", _stroke("#444", "", 2.2, top)),
         ("centre line", _stroke("#222", "", 0.9, top)),
     ]
-    items += [(f"confidence {c.value}", _dot(colour, top)) for c, colour in _CONFIDENCE.items()]
-    if tracks:
+    if confidences:
+        items += [(f"confidence {c.value}", _dot(colour, top)) for c, colour in _CONFIDENCE.items()]
+    if around.marks:
+        items.append(("edge crossed", _stroke("#c00", "", 2.2, top)))
+    if around.tracks:
         items.append(("track, 95 % circle", _stroke(_TRACKS[0], "", 2.0, top)))
     parts, x = [], MARGIN_PX
     for words, symbol in items:
