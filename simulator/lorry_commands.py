@@ -24,8 +24,8 @@ from simulator.trade import CustomsUnreachable, hand_in
 from zones.errors import ZoneError
 
 LOG_FILE = "lorry-log.jsonl"
-FEED_LEAD_S = 1.2
-"""Wall seconds from the last declaration to the first lorry: the agent reads the feed once a second."""
+FEED_LEAD_S = 0.8
+"""Wall seconds from the last declaration to the first lorry: the demo's agent reads the feed twice a second."""
 SEED_GUESS_S = 2.0
 """Wall seconds that handing in takes about; only estimated times of arrival depend on it."""
 

@@ -15,8 +15,8 @@ from simulator.scenario import LorryPlan
 LIST_SIZE = 200
 """Declarations in one request; the service takes 1,000."""
 REQUEST_TIMEOUT_S = 10.0
-TRIES = 20
-RETRY_S = 0.5
+TRIES = 100
+RETRY_S = 0.1
 
 _LOG = structlog.get_logger()
 
@@ -74,6 +74,6 @@ async def _post(session: aiohttp.ClientSession, url: str, body: bytes) -> None:
                     break
         except (aiohttp.ClientError, TimeoutError) as error:
             problem = f"{type(error).__name__}: {error}"
-        _LOG.warning("customs_not_ready", url=url, problem=problem)
+        _LOG.debug("customs_not_ready", url=url, problem=problem)
         await asyncio.sleep(RETRY_S)
     raise CustomsUnreachable(f"{url}: {problem}")
