@@ -43,11 +43,10 @@ class Sightings:
             self.refused(fix, detector.last_reason)
             return
         phases = detector.phases(fix.unit)
-        if not (was_open or phases or verdict is not Verdict.ACCEPTED):
-            return  # an ordinary fix far from every zone
         inside = detector.index.containing(fix.latitude, fix.longitude)
         if not inside:
-            self._outside[fix.unit] += 1
+            if was_open or phases:
+                self._outside[fix.unit] += 1
             return
         outcome = detector.last_outcome
         codes = state_codes(inside, phases)
