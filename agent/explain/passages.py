@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.activation.events import Bypassed, TouchSeen, TurnedBack
@@ -75,7 +75,7 @@ def passage_story(
     zone_ids = _zones_of(one, rules)
     near = [fix for fix in kept if _belongs(fix, one, zone_ids)]
     came = _aftermath_of(one, entries)
-    rows = [row for row in telemetry if any(_is_within(seen.time_s, one) for seen in row.fixes)]
+    rows = list(_rows_within(telemetry, one))
     return PassageStory(
         unit=one.unit,
         crossing=one.crossing,
@@ -108,6 +108,16 @@ def _belongs(fix: Kept, one: Pass, zone_ids: Iterable[str]) -> bool:
 
 def _is_within(time_s: float, one: Pass) -> bool:
     return one.begins_s - AROUND_S <= time_s <= one.ends_s + AROUND_S
+
+
+def _rows_within(telemetry: Iterable[Observed], one: Pass) -> Iterator[Observed]:
+    """Rows of a pass; one that has only counts belongs to the fixes before it."""
+    within = False
+    for row in telemetry:
+        if row.fixes:
+            within = any(_is_within(seen.time_s, one) for seen in row.fixes)
+        if within:
+            yield row
 
 
 def _aftermath_of(one: Pass, entries: Sequence[EntryBody]) -> Aftermath | None:
