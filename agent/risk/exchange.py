@@ -83,7 +83,7 @@ class RiskRequest(Message, frozen=True):
     declarations: tuple[ActivatedDeclaration, ...]
     lane: str | None = None
     trailers: tuple[Trailer, ...] = ()
-    indicators: dict[str, Any] = {}
+    indicators: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Pending(Message, frozen=True):
