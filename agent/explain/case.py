@@ -34,7 +34,7 @@ class Case:
     instructions: Mapping[str, InstructionState]
     """Records by key."""
     entries: tuple[EntryBody, ...]
-    """Journal entries about any of it, oldest first."""
+    """Journal entries about any of it, and about other journeys of its units, oldest first."""
     telemetry: Mapping[str, tuple[Observed, ...]]
     """By unit, oldest first."""
     cursors: Mapping[str, CursorRow]
@@ -71,7 +71,7 @@ def open_case(reader: Reader, name: str) -> Case | None:
         jrns=tuple(sorted(jrns)),
         journeys={jrn: records.journeys[jrn] for jrn in sorted(jrns & records.journeys.keys())},
         instructions={key: records.instructions[key] for key in sorted(keys & records.instructions.keys())},
-        entries=_about(reader, jrns, units, keys)[-MAX_ENTRIES:],
+        entries=_about(reader, jrns | _kin(reader, records, units), units, keys)[-MAX_ENTRIES:],
         telemetry={unit: reader.telemetry(unit) for unit in sorted(units)},
         cursors={unit: records.cursors[unit] for unit in sorted(units & records.cursors.keys())},
     )
@@ -128,8 +128,15 @@ def _is_vehicle(journey: Journey, name: str) -> bool:
     return plate_key(plate) == own_plate and (not country or nationality_code(country) == own_country)
 
 
+def _kin(reader: Reader, records: _Records, units: set[str]) -> set[str]:
+    """Every journey of these units: what a pass was for is told by the entries of its journey."""
+    declared = {jrn for jrn, journey in records.journeys.items() if not units.isdisjoint(journey.declaration.units)}
+    named = (body.facts for body in _naming(reader, units))
+    return declared | {facts["jrn"] for facts in named if facts.get("unit") in units and facts.get("jrn")}
+
+
 def _about(reader: Reader, jrns: set[str], units: set[str], keys: set[str]) -> tuple[EntryBody, ...]:
-    """Entries about these journeys and units; of another journey of the same unit only what names the unit."""
+    """Entries that name one of these journeys, units or record keys."""
     found = []
     for body in _naming(reader, jrns | units):
         facts = body.facts

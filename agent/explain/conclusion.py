@@ -54,10 +54,7 @@ def _stories(
     case: Case, found: Passes, kept: dict[str, list[Kept]], since_s: float, rules: Rules
 ) -> list[PassageStory]:
     passes = [one for one in found.passes if one.ends_s >= since_s]
-    stories = [
-        passage_story(one, case.entries, kept.get(one.unit, []), case.telemetry.get(one.unit, ()), rules)
-        for one in passes
-    ]
+    stories = [passage_story(one, case, kept.get(one.unit, []), rules) for one in passes]
     for unit, fixes in kept.items():
         recent = [fix for fix in fixes if fix.seen.time_s >= since_s]
         stories += silent_stories(unit, recent, found.passes, found.against, rules)

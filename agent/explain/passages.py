@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from agent.activation.events import Bypassed, TouchSeen, TurnedBack
 from agent.activation.passage import PassageStage, zone_direction
 from agent.domain.times import rfc3339
+from agent.explain.case import Case
 from agent.explain.events import event_story
 from agent.explain.fixes import Kept, Rules, decide_again, fix_story, fix_words
 from agent.explain.passes import Against, Pass, Seen
@@ -38,6 +39,8 @@ class Aftermath:
     refused: str | None = None
     reason: str | None = None
     """Reason code of an instruction issued at once."""
+    jrn: str | None = None
+    """Journey that the entry counted for."""
 
 
 def aftermath(entries: Sequence[EntryBody], detected: EntryBody) -> Aftermath:
@@ -54,36 +57,36 @@ def aftermath(entries: Sequence[EntryBody], detected: EntryBody) -> Aftermath:
         empty=not activations and moved.get("trigger") in ("ENTERED", "ENTERED_MISSED"),
         refused=facts.get("REFUSED", {}).get("code"),
         reason=facts.get("INSTRUCTION_ISSUED", {}).get("reasonCode"),
+        jrn=next((entry.facts["jrn"] for entry in same if entry.facts.get("jrn")), None),
     )
 
 
 # --- a pass with events -----------------------------------------------------------------------------
 
 
-def passage_story(
-    one: Pass, entries: Sequence[EntryBody], kept: Sequence[Kept], telemetry: Iterable[Observed], rules: Rules
-) -> PassageStory:
-    """One pass.
+def passage_story(one: Pass, case: Case, kept: Sequence[Kept], rules: Rules) -> PassageStory:
+    """One pass of a case.
 
     Args:
         one: The pass.
-        entries: Entries of the case.
+        case: Its journeys decide whether an activation is theirs.
         kept: Every kept fix of its unit.
-        telemetry: The rows they come from.
         rules: By what was decided.
     """
     zone_ids = _zones_of(one, rules)
     near = [fix for fix in kept if _belongs(fix, one, zone_ids)]
-    came = _aftermath_of(one, entries)
-    rows = list(_rows_within(telemetry, one))
+    came = _aftermath_of(one, case.entries)
+    other = came is not None and came.jrn is not None and came.jrn not in case.jrns
+    activations = () if came is None or other else came.activations
+    rows = list(_rows_within(case.telemetry.get(one.unit, ()), one))
     return PassageStory(
         unit=one.unit,
         crossing=one.crossing,
         direction=one.direction,
         begins=rfc3339(one.begins_s),
-        activated=came is not None and bool(came.activations),
-        activations=() if came is None else came.activations,
-        verdict=_verdict(one, came, near, rules),
+        activated=bool(activations),
+        activations=activations,
+        verdict=_verdict(one, came, other, near, rules),
         events=tuple(event_story(seen, kept, rules) for seen in one.seen),
         fixes=tuple(fix_story(fix, zone_ids, rules) for fix in near),
         not_kept=sum(row.outside for row in rows),
@@ -125,13 +128,15 @@ def _aftermath_of(one: Pass, entries: Sequence[EntryBody]) -> Aftermath | None:
     return None if proof is None else aftermath(entries, proof[0].entry)
 
 
-def _verdict(one: Pass, came: Aftermath | None, near: Sequence[Kept], rules: Rules) -> str:
+def _verdict(one: Pass, came: Aftermath | None, other: bool, near: Sequence[Kept], rules: Rules) -> str:
     if came is None:
         return f"not activated: {_why_not_entered(one, near, rules)}"
     proof = one.entry
     assert proof is not None
     at = clock(proof[1].entered_s)
     missed = ", found only in the confirmation zone" if proof[1].missed else ""
+    if other:
+        return f"at the crossing at {at}{missed}, for another journey ({came.jrn})"
     if came.activations:
         return f"activated at {at}{missed}: {counted(len(came.activations), 'declaration')}"
     if came.witness:

@@ -28,7 +28,6 @@ PURGED_AT_ONCE = 5_000
 KEY_BYTES = 32
 _NONCE_BYTES = 12
 _CONTEXT = "borderlane/telemetry/1"
-_APPEND = "INSERT INTO telemetry (key_id, at_ms, body) VALUES (?, ?, ?)"
 
 
 def new_key() -> bytes:
@@ -117,16 +116,18 @@ def _is_worn(key: OpenKey, now_ms: int) -> bool:
 
 def write_telemetry(connection: apsw.Connection, ring: KeyRing, rows: Iterable[TelemetryRow], now_ms: int) -> None:
     """Encrypt and append; runs inside the transaction of `Store.commit`."""
+    appended = []
     for row in rows:
         key = ring.get(row.unit)
         if row.body:
             if key is None or _is_worn(key, now_ms):
                 key = _next_key(connection, ring, row.unit, key, now_ms)
             sealed = encrypt(key.key, os.urandom(_NONCE_BYTES), row.body, row.unit, key.key_id)
-            connection.execute(_APPEND, (key.key_id, max(now_ms, key.opened_ms), sealed))
+            appended.append((key.key_id, max(now_ms, key.opened_ms), sealed))
         if row.ends and key is not None:
             _close(connection, key, now_ms)
             ring.put(row.unit, None)
+    connection.executemany("INSERT INTO telemetry (key_id, at_ms, body) VALUES (?, ?, ?)", appended)
 
 
 def _next_key(connection: apsw.Connection, ring: KeyRing, unit: str, worn: OpenKey | None, now_ms: int) -> OpenKey:

@@ -358,6 +358,24 @@ async def test_only_what_concerns_the_name_is_told(roadside):
         assert (found.units, found.activated) == ((unit,), True)
 
 
+async def test_a_pass_for_another_journey_is_not_this_ones(roadside):
+    """The same unit comes again the next day, with new papers."""
+    await roadside.take(events=(expected("JRN-1"),))
+    await roadside.drive(drive(start=EAST, end=WEST))
+    await roadside.take(events=(expected("JRN-2"),))
+    again = drive(start=EAST, end=WEST, start_s=T0 + 80_000.0)
+    await roadside.drive([replace(fix, seq=fix.seq + 1_000) for fix in again])
+    for jrn, passes in (("JRN-1", [True, False]), ("JRN-2", [True])):
+        found = told(roadside, jrn)
+        inbound = [one for one in found.passages if one.direction == "IN"]
+        assert [one.activated for one in inbound] == passes
+        assert [one.jrn for one in found.handlings] == [jrn]
+    second = [one for one in told(roadside, "JRN-1").passages if one.direction == "IN"][1]
+    assert second.verdict.endswith("for another journey (JRN-2)")
+    both = told(roadside, "u1")
+    assert [one.activated for one in both.passages if one.direction == "IN"] == [True, True]
+
+
 # --- what is not there any more -------------------------------------------------------------------
 
 
