@@ -28,6 +28,7 @@ from agent.domain.instruction import Receipt
 from agent.domain.times import epoch_s
 from agent.ingest.intake import Cursor, Verdict, judge, stored_gaps
 from agent.ingest.limits import RateLimits
+from agent.ingest.topics import Kind
 from agent.ingest.wire import (
     Inbound,
     Incident,
@@ -53,6 +54,10 @@ from zones.fix import Fix
 from zones.frame import metres_between
 from zones.hours import OpeningHours
 
+FEED = "feed"
+"""Source of what came with the journeys of customs."""
+NO_REPORTS = frozenset({Kind.RECEIPT, Kind.INCIDENT, Kind.WITNESS})
+"""Topics on which no positions come."""
 MAX_KNOWN_UNITS = 200_000
 """Cursors kept in memory; above it those of units outside every zone go first."""
 
@@ -84,6 +89,8 @@ class Gathering:
         self.degraded = degraded
         self.fixes: Counter[tuple[str, str]] = Counter()
         """Reports by source and result, for the metrics."""
+        self.refused: Counter[str] = Counter()
+        """Refused input by source, reports or not."""
         self.repeats: set[str] = set()
         """Units that sent something processed before: they want the watermark again."""
         self.touched: dict[str, None] = {}
@@ -144,10 +151,16 @@ class Gathering:
 
     def refuse(self, refused: Refused, source: str) -> None:
         """Something that cannot be read or used: kept as a dead letter without its bytes."""
-        self.fixes[source, "refused"] += 1
+        self.refused[source] += 1
+        if self._is_report(refused, source):
+            self.fixes[source, "refused"] += 1
         digest = bytes.fromhex(refused.sha256) if refused.sha256 else b""
         reason = f"{refused.reason}: {refused.detail}"
         self._refusals.append(RefusalRow(source, refused.source, reason, digest, refused.length))
+
+    def _is_report(self, refused: Refused, source: str) -> bool:
+        address = self.around.topics.parse(refused.source)
+        return source != FEED and (address is None or address.kind not in NO_REPORTS)
 
     def tick(self) -> None:
         """Let the detector and the records know the time."""
@@ -299,13 +312,14 @@ class Gathering:
                 )
             )
         except ValueError as error:
-            self.refuse(Refused("unreadable", str(error), "receipt", "", 0), "mqtt")
+            self.refuse(Refused("unreadable", str(error), self.around.topics.receipt(unit), "", 0), "mqtt")
 
     def _incident(self, unit: str, incident: Incident) -> None:
         word = incident.kind or ""
         if word not in IncidentKind.__members__:
             known = ", ".join(IncidentKind.__members__)
-            self.refuse(Refused("unknown_incident", f"kind: expected one of {known}", "incident", "", 0), "mqtt")
+            topic = self.around.topics.incident(unit)
+            self.refuse(Refused("unknown_incident", f"kind: expected one of {known}", topic, "", 0), "mqtt")
             return
         self.event(IncidentReported(unit, IncidentKind(word), incident.text))
 
@@ -313,7 +327,7 @@ class Gathering:
         try:
             seen_s = epoch_s(witness.time)
         except ValueError as error:
-            self.refuse(Refused("unreadable", str(error), "witness", "", 0), "mqtt")
+            self.refuse(Refused("unreadable", str(error), self.around.topics.witness(device), "", 0), "mqtt")
             return
         self.event(WitnessSeen(device, witness.kind, seen_s, witness.lane, witness.confidence, witness.evidence_hash))
 

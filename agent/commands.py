@@ -45,35 +45,51 @@ def agent(config: ConfigFile) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder to make.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder to make.", file_okay=False)] = Path(),
 ) -> None:
     """Write a commented borderlane.toml, keys, an empty data folder, broker configuration and a systemd unit."""
-    from agent.broker_files import box_files
-    from agent.keys import make_key
-
-    folder.mkdir(parents=True, exist_ok=True)
     config_file = folder / "borderlane.toml"
     if config_file.exists():
         raise _refuse(f"{config_file} is there already: nothing is overwritten", WRONG_USAGE)
+    try:
+        _make_box(folder, config_file)
+    except OSError as error:
+        raise _refuse(f"{error.filename}: {error.strerror}", WRONG_USAGE) from error
+    except ConfigError as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+    typer.echo(f"made {folder}: borderlane.toml, keys/, data/, broker/, borderlane-agent.service")
+    typer.echo("next: put the authority's public key into keys/authority.pub.pem, then `borderlane config check`")
+
+
+def _make_box(folder: Path, config_file: Path) -> None:
+    """The configuration comes last: as long as it is missing, `init` can be called again."""
+    from agent.broker_files import box_files
+    from agent.config import parse_config
+    from agent.keys import make_key
+
     template = importlib.resources.files("agent") / "templates"
-    config_file.write_text((template / "borderlane.toml").read_text("utf-8"), "utf-8")
+    text = (template / "borderlane.toml").read_text("utf-8")
+    config = parse_config(text, "borderlane.toml")
+    folder.mkdir(parents=True, exist_ok=True)
     make_key(folder / "keys" / "agent.key.pem", folder / "keys" / "agent.pub.pem")
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
     (folder / "broker").mkdir(exist_ok=True)
-    config = load_config(config_file, {})
-    for name, text in box_files(config.agent.id, config.mqtt.host, config.mqtt.port).items():
-        (folder / "broker" / name).write_text(text, "utf-8")
-    unit = (template / "borderlane.service").read_text("utf-8")
+    for name, content in box_files(config.agent.id, config.mqtt.host, config.mqtt.port).items():
+        (folder / "broker" / name).write_text(content, "utf-8")
+    unit = _systemd_unit((template / "borderlane.service").read_text("utf-8"), folder, config_file)
+    (folder / "borderlane-agent.service").write_text(unit, "utf-8")
+    config_file.write_text(text, "utf-8")
+
+
+def _systemd_unit(template: str, folder: Path, config_file: Path) -> str:
     command = shutil.which("borderlane") or f"{sys.executable} -m simulator.cli"
     for mark, value in (
         ("@COMMAND@", command),
         ("@CONFIG@", str(config_file.resolve())),
         ("@FOLDER@", str(folder.resolve())),
     ):
-        unit = unit.replace(mark, value)
-    (folder / "borderlane-agent.service").write_text(unit, "utf-8")
-    typer.echo(f"made {folder}: borderlane.toml, keys/, data/, broker/, borderlane-agent.service")
-    typer.echo("next: put the authority's public key into keys/authority.pub.pem, then `borderlane config check`")
+        template = template.replace(mark, value.replace("%", "%%"))
+    return template
 
 
 def detect(
@@ -230,6 +246,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Ask a running agent how it is: exit 0 serving, 1 degraded, 3 out of reach."""
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -238,12 +255,16 @@ def status(
     try:
         with urllib.request.urlopen(f"{url}/v1/status", timeout=3) as answer:  # noqa: S310 - scheme checked above
             page = msgspec.json.decode(answer.read())
-    except (urllib.error.URLError, OSError, msgspec.DecodeError) as error:
+        mode = page["mode"]
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _refuse(f"{url}: no agent answers: {error}", OUT_OF_REACH) from error
+    except (OSError, ValueError, TypeError, KeyError, http.client.HTTPException) as error:
         raise _refuse(f"{url}: no agent answers: {error}", OUT_OF_REACH) from error
     if as_json:
         typer.echo(msgspec.json.encode(page))
     else:
-        typer.echo(f"{page['agent']}: {page['mode']} since {page['modeSince']}")
+        typer.echo(f"{page.get('agent')}: {mode} since {page.get('modeSince')}")
         for key, value in page.items():
             typer.echo(f"  {key}: {value}")
-    raise typer.Exit(0 if page["mode"] == "NORMAL" else NOT_GOOD)
+    raise typer.Exit(0 if mode == "NORMAL" else NOT_GOOD)

@@ -12,8 +12,9 @@ from msgspec import Meta
 from agent.errors import ConfigError
 from zones.plausibility import DetectionConfig
 
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
+"""Seconds above 0, at most a year: TOML can also say `inf`."""
+NotNegative = Annotated[float, Meta(ge=0, le=1e12)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -179,7 +180,7 @@ def parse_tables(
 ) -> C:
     """Decode a TOML file into a struct of tables; every part that has a configuration uses this.
 
-    msgspec stops at its first fault, so each table is decoded by itself and all faults are listed.
+    msgspec stops at its first fault, so each value is decoded by itself and all faults are listed.
     """
     try:
         tables = tomllib.loads(text)
@@ -192,11 +193,10 @@ def parse_tables(
         table = _overridden(tables.get(name), name, field.type, environment)
         if table is None:
             continue
-        try:
-            values[name] = msgspec.convert(table, field.type, strict=True)
-        except msgspec.ValidationError as error:
-            faults.append(f"{source}: {name}: {_explained(error, name, table, field.type)}")
-    faults += _wrong_choices(source, values, choices)
+        found = _table_faults(name, table, field.type, choices)
+        faults += [f"{source}: {fault}" for fault in found]
+        if not found:
+            values[name] = msgspec.convert(table, field.type)
     if faults:
         raise ConfigError("\n".join(faults))
     try:
@@ -234,31 +234,44 @@ def _overridden(table: Any, name: str, kind: Any, environment: Mapping[str, str]
         try:
             changed[key] = msgspec.convert(text, types[key], strict=False) if key in types else text
         except msgspec.ValidationError:
-            changed[key] = text  # decoded again with the table, where the fault is named
+            changed[key] = _as_toml(text)  # decoded again with the table, where the fault is named
     return changed
 
 
-def _explained(error: msgspec.ValidationError, name: str, table: Any, kind: Any) -> str:
-    """msgspec's words with the nearest known key where a key is unknown."""
-    text = str(error)
-    if "unknown field" in text and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        keys = [field.name for field in msgspec.structs.fields(kind)]
-        unknown = [key for key in table if key not in keys]
-        return "; ".join(f"{name}.{key}: unknown key, {_nearest(key, keys)}" for key in unknown) or text
-    return text.replace("`$", f"`{name}")
+def _as_toml(text: str) -> Any:
+    """A value as a file would say it; a bare word stays text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _table_faults(name: str, table: Any, kind: Any, choices: Mapping[tuple[str, str], tuple[str, ...]]) -> list[str]:
+    """Every fault of one table: unknown keys with the nearest known one, values out of range, wrong choices."""
+    if not (isinstance(table, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return _faults(name, table, kind)
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    found = [f"{name}.{key}: unknown key, {_nearest(key, list(types))}" for key in table if key not in types]
+    for key, value in table.items():
+        if key not in types:
+            continue
+        words = choices.get((name, key), ())
+        if words and isinstance(value, str) and value not in words:
+            found.append(f"{name}.{key}: {value!r}, expected one of {', '.join(words)}")
+        found += _faults(f"{name}.{key}", value, types[key])
+    return found or _faults(name, table, kind)
+
+
+def _faults(place: str, value: Any, kind: Any) -> list[str]:
+    """What msgspec says about a value, under the name that people know it by."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        words, _, path = str(error).partition(" - at `$")
+        return [f"{place}{path.removesuffix('`')}: {words}"]
+    return []
 
 
 def _nearest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f'did you mean "{close[0]}"?' if close else f"expected one of {', '.join(known)}"
-
-
-def _wrong_choices(
-    source: str, values: dict[str, Any], choices: Mapping[tuple[str, str], tuple[str, ...]]
-) -> list[str]:
-    faults = []
-    for (table, key), words in choices.items():
-        word = getattr(values.get(table), key, None)
-        if word is not None and word not in words:
-            faults.append(f"{source}: {table}.{key}: {word!r}, expected one of {', '.join(words)}")
-    return faults

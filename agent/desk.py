@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import msgspec
 
@@ -14,12 +14,14 @@ from agent.register import Register
 from agent.status.api import JourneyDetail, JourneyRow
 
 EXPECTED = "EXPECTED"
-SHOWN_STAGES = frozenset({JourneyStage.APPROACHING, JourneyStage.NOT_READY, JourneyStage.DIVERTED})
-"""Journeys shown although no passage of theirs is known."""
+"""Stage of a row without a passage: the vehicle has not been seen at a crossing."""
 
 
 def rows(register: Register, keys: frozenset[str]) -> tuple[JourneyRow, ...]:
-    """One row for each vehicle at a crossing; with `keys` (instruction keys, jrns or units) only those."""
+    """One row for each vehicle at a crossing or under an instruction.
+
+    With `keys` (instruction keys, jrns or units) only those, and then journeys too that are only expected.
+    """
     found: dict[str, JourneyRow] = {}
     for passage in _passages(register, keys):
         if passage.stage is PassageStage.OUTSIDE:
@@ -28,9 +30,17 @@ def rows(register: Register, keys: frozenset[str]) -> tuple[JourneyRow, ...]:
         shown = found.get(row.key)
         if shown is None or (row.changed or "") >= (shown.changed or ""):
             found[row.key] = row
-    for key in keys & register.instructions.keys() - found.keys():
-        found[key] = row_of_instruction(register, register.instructions[key])
+    for key in _without_passage(register, keys) - found.keys():
+        state = register.instructions.get(key)
+        jrn = state.jrn if state else key
+        found[key] = _row(key, register.journeys.get(jrn) if jrn else None, state, None)
     return tuple(found.values())
+
+
+def _without_passage(register: Register, keys: Set[str]) -> Set[str]:
+    if keys:
+        return keys & (register.instructions.keys() | register.journeys.keys())
+    return {key for key, state in register.instructions.items() if not state.closed}
 
 
 def _passages(register: Register, keys: frozenset[str]) -> Iterable[Passage]:
@@ -60,11 +70,6 @@ def _row_of(register: Register, passage: Passage) -> JourneyRow:
 def _only_jrn(register: Register, unit: str) -> str | None:
     jrns = register.jrns_of_unit.get(unit, set())
     return next(iter(jrns)) if len(jrns) == 1 else None
-
-
-def row_of_instruction(register: Register, state: InstructionState) -> JourneyRow:
-    """Row of an instruction whose passage is not known any more."""
-    return _row(state.key, register.journeys.get(state.jrn) if state.jrn else None, state, None)
 
 
 def _row(key: str, journey: Journey | None, state: InstructionState | None, passage: Passage | None) -> JourneyRow:

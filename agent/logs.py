@@ -27,9 +27,7 @@ def configure(format_: str = "auto", level: str = "info", stream: TextIO | None 
     for_people = format_ == "console" or (format_ == "auto" and out.isatty())
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
     if for_people:  # the other exception formatters print local variables, and so perhaps positions
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

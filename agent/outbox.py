@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
+import enum
 import itertools
 import random
 from collections import defaultdict, deque
@@ -30,12 +30,39 @@ from agent.risk.schedule import Asking, Breaker, Do, allow, ended, failed, next_
 TOLD_LANES = frozenset({Lane.EVENT, Lane.ALARM})
 TOLD_AT_ONCE = 64
 """Events on their way to the broker at once; below the publisher's window, so that an instruction finds room."""
-WORKERS = 64
-"""Effects under way at once; more than any crossing's peak, less than the customs client's connections allow."""
+REQUEST_MIN_S = 0.05
+"""A request that must end at once still gets so long; its answer may come in time."""
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 60.0
 """Exponential with jitter (design/reliability.md section 2)."""
+PENDING_AGAIN_S = 0.5
+"""A question about declarations that customs is still at is asked again after so long."""
 ACTIVATIONS_PATH, RISK_PATH = "/v1/activations", "/v1/risk-assessments"
 LOG = structlog.get_logger()
+
+
+class Crew(enum.Enum):
+    """Who performs: what hangs at customs must never hold up an instruction, nor old questions a new one."""
+
+    BROKER = "BROKER"
+    AWAITED = "AWAITED"
+    """Risk questions whose lorry waits."""
+    ACTIVATION = "ACTIVATION"
+    LATE = "LATE"
+    """Risk questions asked for the record only."""
+
+
+STRENGTH = {Crew.BROKER: 32, Crew.AWAITED: 128, Crew.ACTIVATION: 32, Crew.LATE: 16}
+"""Chains under way at once. 128 lorries that wait are several times the country's peak; all of them with their
+hedges are fewer than the customs client's connections."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What one request of a risk question came to."""
+
+    event: RiskAnswered
+    whole: bool
+    """Customs is at none of its declarations any more."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +75,12 @@ class Performed:
     events: tuple[Event, ...] = ()
 
 
+Chain = tuple[str, str]
+"""Lane and target: what is performed in order, one after the other."""
+Ready = asyncio.PriorityQueue[tuple[int, int, Chain]]
+"""Chains that a crew may perform: by lane, then by age."""
+Flight = asyncio.Task["Answered | None"]
+"""One request of a risk question under way."""
 Report = Callable[[Performed], Awaitable[None]]
 """Hands what happened to the pipeline; waits while the pipeline's queue is full."""
 
@@ -74,20 +107,25 @@ class Outbox:
     ) -> None:
         self._publisher, self._client, self._keys = publisher, client, authority_keys
         self._clock, self._report, self._timeout_s = clock, report, request_timeout_s
-        self._chains: dict[tuple[str, str], deque[StoredRow]] = defaultdict(deque)
-        self._ready: list[tuple[int, int, tuple[str, str]]] = []
+        self._chains: dict[Chain, deque[StoredRow]] = defaultdict(deque)
+        self._ready: dict[Crew, Ready] = {crew: asyncio.PriorityQueue() for crew in Crew}
         self._waiting: dict[int, float] = {}
-        self._wake = asyncio.Event()
         self._late: set[asyncio.Task[None]] = set()
         self._retained: dict[str, StoredRow] = {}
         self.breaker = Breaker()
         self.customs_reachable = True
+        self._denied: set[str] = set()
         self.risk_seconds: Callable[[float], None] = lambda _seconds: None
 
     @property
     def pending(self) -> int:
         """Effects stored and not yet done."""
         return len(self._waiting)
+
+    @property
+    def denied(self) -> bool:
+        """Whether customs says that we may not ask (401, 403): nothing passes until an operator acts."""
+        return bool(self._denied)
 
     def oldest_s(self) -> float | None:
         """When the oldest effect not yet done was taken, UTC seconds."""
@@ -121,25 +159,31 @@ class Outbox:
     async def run(self) -> None:
         """Perform for ever."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(WORKERS):
-                group.create_task(self._work())
+            for crew, strength in STRENGTH.items():
+                for _ in range(strength):
+                    group.create_task(self._work(self._ready[crew]))
 
-    def _offer(self, chain: tuple[str, str]) -> None:
+    def _offer(self, chain: Chain) -> None:
+        """Let the head of a chain be performed: now, or when its next try is due."""
+        wait_s = self._chains[chain][0].next_try_ms / 1000 - self._clock.now_s()
+        if wait_s > 0:
+            asyncio.get_running_loop().call_later(self._clock.wall_s(wait_s), self._offer_now, chain)
+        else:
+            self._offer_now(chain)
+
+    def _offer_now(self, chain: Chain) -> None:
         head = self._chains[chain][0]
-        heapq.heappush(self._ready, (PRIORITY[chain[0]], head.outbox_id, chain))
-        self._wake.set()
+        crew = _crew_of(head, self._clock.now_s())
+        self._ready[crew].put_nowait((PRIORITY[head.lane], head.outbox_id, chain))
 
-    async def _work(self) -> None:
+    async def _work(self, ready: Ready) -> None:
         while True:
-            while not self._ready:
-                self._wake.clear()
-                await self._wake.wait()
-            chain = heapq.heappop(self._ready)[2]
+            chain = (await ready.get())[2]
             outcome = await self._perform_head(chain)
             await self._report(outcome)
             self._settle(chain, outcome)
 
-    async def _perform_head(self, chain: tuple[str, str]) -> Performed:
+    async def _perform_head(self, chain: Chain) -> Performed:
         """The first row of a chain; of what is only told, a run of rows at once, since one connection keeps order."""
         rows = list(itertools.islice(self._chains[chain], TOLD_AT_ONCE if chain[0] in TOLD_LANES else 1))
         if len(rows) == 1:
@@ -152,18 +196,14 @@ class Outbox:
             retried=outcomes[len(good)].retried if len(good) < len(outcomes) else (),
         )
 
-    def _settle(self, chain: tuple[str, str], outcome: Performed) -> None:
+    def _settle(self, chain: Chain, outcome: Performed) -> None:
         """Take what is done off the chain; a row to be tried again stays at its head."""
         rows = self._chains[chain]
         finished = {*outcome.done, *outcome.dropped}
         while rows and rows[0].outbox_id in finished:
             self._waiting.pop(rows.popleft().outbox_id, None)
         if outcome.retried:
-            retry = outcome.retried[0]
-            rows[0] = _tried(rows[0], retry)
-            delay_s = self._clock.wall_s(max(0.0, retry.next_try_ms / 1000 - self._clock.now_s()))
-            asyncio.get_running_loop().call_later(delay_s, self._offer, chain)
-            return
+            rows[0] = _tried(rows[0], outcome.retried[0])
         if rows:
             self._offer(chain)
         else:
@@ -223,6 +263,11 @@ class Outbox:
             self.customs_reachable = False
             raise
         self.customs_reachable = True
+        if verdict(reply.status) is Verdict.NOT_ALLOWED:
+            LOG.error("customs_denies_access", path=path, status=reply.status)
+            self._denied.add(path)
+        else:
+            self._denied.discard(path)
         return reply
 
     async def _activate(self, row: StoredRow) -> Performed:
@@ -234,48 +279,52 @@ class Outbox:
                 LOG.error("activation_not_understood", status=reply.status, activation_id=row.key)
                 reason = f"HTTP_{reply.status}"
                 return Performed(done=(row.outbox_id,), events=(_refused(row, reason),))
-            case Verdict.NOT_ALLOWED:
-                LOG.error("customs_denies_access", status=reply.status)
-        return self._again(row, reply.retry_after_s)
+            case Verdict.KEEP | Verdict.NOT_ALLOWED:
+                return self._again(row, reply.retry_after_s)
 
     async def _ask(self, row: StoredRow) -> Performed:
         """One question with its hedge; an answer that comes after the first is still handed on, to tighten."""
         effect = msgspec.json.decode(row.body, type=AskRisk)
         body = msgspec.json.encode(risk_request(effect))
-        now_s = self._clock.now_s()
-        waited_for = effect.deadline_s if effect.deadline_s is not None and effect.deadline_s > now_s else None
-        asking = Asking(deadline_s=waited_for, started_s=now_s)
-        flights: set[asyncio.Task[RiskAnswered | None]] = set()
-        while True:
+        asking = Asking(deadline_s=self._awaited_until(effect), started_s=self._clock.now_s())
+        flights: set[Flight] = set()
+        answers: list[Answered] = []
+        while not answers:
             step = next_step(asking, self._clock.now_s())
-            if step.do is Do.SEND and not self._allowed():
+            if step.do is Do.GIVE_UP or (step.do is Do.SEND and not self._allowed()):
                 break
             if step.do is Do.SEND:
-                limit_s = max(0.05, step.at_s - self._clock.now_s())
-                flights.add(asyncio.create_task(self._one_question(effect, body, limit_s)))
+                flights.add(asyncio.create_task(self._one_question(effect, body, step.at_s - self._clock.now_s())))
                 asking = sent(asking, self._clock.now_s())
                 continue
-            if step.do is Do.GIVE_UP or not flights:
-                break
             pause_s = self._clock.wall_s(max(0.0, step.at_s - self._clock.now_s()))
             done, flights = await asyncio.wait(flights, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
-            for flight in done:
-                answer = flight.result()
+            for answer in (flight.result() for flight in done):
                 asking = ended(asking, answer is not None)
-                if answer is not None:
-                    self._let_finish(flights)
-                    return Performed(done=(row.outbox_id,), events=(answer,))
+                answers += [] if answer is None else [answer]
         self._let_finish(flights)
-        return self._again(row)
+        return self._answered(row, answers) if answers else self._again(row)
+
+    def _awaited_until(self, effect: AskRisk) -> float | None:
+        """When HOLD is decided without an answer; None if that has passed and nobody waits."""
+        due_s = effect.deadline_s
+        return due_s if due_s is not None and due_s > self._clock.now_s() else None
+
+    def _answered(self, row: StoredRow, answers: list[Answered]) -> Performed:
+        """Done, unless customs is still at some of the declarations: then the same question is asked again."""
+        events = tuple(answer.event for answer in answers)
+        if any(answer.whole for answer in answers):
+            return Performed(done=(row.outbox_id,), events=events)
+        return Performed(retried=self._again(row, PENDING_AGAIN_S).retried, events=events)
 
     def _allowed(self) -> bool:
         self.breaker, allowed = allow(self.breaker, self._clock.now_s())
         return allowed
 
-    async def _one_question(self, effect: AskRisk, body: bytes, limit_s: float) -> RiskAnswered | None:
+    async def _one_question(self, effect: AskRisk, body: bytes, limit_s: float) -> Answered | None:
         started_s = self._clock.now_s()
         try:
-            reply = await self._post(RISK_PATH, body, limit_s)
+            reply = await self._post(RISK_PATH, body, max(REQUEST_MIN_S, limit_s))
         except LinkError as error:
             LOG.info("risk_unanswered", jrn=effect.jrn, reason=str(error))
             self.breaker = failed(self.breaker, self._clock.now_s())
@@ -288,16 +337,24 @@ class Outbox:
         self.risk_seconds(self._clock.now_s() - started_s)
         return _risk_answered(effect, reply.body, self._keys)
 
-    def _let_finish(self, flights: set[asyncio.Task[RiskAnswered | None]]) -> None:
+    def _let_finish(self, flights: set[Flight]) -> None:
         for flight in flights:
             task = asyncio.create_task(self._hand_on(flight))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
 
-    async def _hand_on(self, flight: asyncio.Task[RiskAnswered | None]) -> None:
+    async def _hand_on(self, flight: Flight) -> None:
         answer = await flight
         if answer is not None:
-            await self._report(Performed(events=(answer,)))
+            await self._report(Performed(events=(answer.event,)))
+
+
+def _crew_of(row: StoredRow, now_s: float) -> Crew:
+    if row.lane == Lane.ACTIVATION:
+        return Crew.ACTIVATION
+    if row.lane != Lane.RISK:
+        return Crew.BROKER
+    return Crew.AWAITED if row.due_ms is not None and row.due_ms > now_s * 1000 else Crew.LATE
 
 
 def _tried(row: StoredRow, retry: Retry) -> StoredRow:
@@ -329,7 +386,8 @@ def _jrn_of(row: StoredRow) -> str:
     return str(msgspec.json.decode(row.body)["jrn"])
 
 
-def _risk_answered(effect: AskRisk, body: bytes, keys: dict[str, OKPKey]) -> RiskAnswered | None:
+def _risk_answered(effect: AskRisk, body: bytes, keys: dict[str, OKPKey]) -> Answered | None:
+    """What an answer says; None if it says nothing yet, or cannot be read."""
     try:
         answer = msgspec.json.decode(body, type=RiskAnswer)
     except msgspec.MsgspecError as error:
@@ -345,4 +403,4 @@ def _risk_answered(effect: AskRisk, body: bytes, keys: dict[str, OKPKey]) -> Ris
             refused += 1
     if answer.pending and not good:
         return None
-    return RiskAnswered(effect.key, effect.request_id, tuple(good), refused)
+    return Answered(RiskAnswered(effect.key, effect.request_id, tuple(good), refused), whole=not answer.pending)

@@ -264,7 +264,8 @@ class Draft:
     def instructions_of_unit(self, unit: str) -> list[InstructionState]:
         """Instructions that are told to a unit."""
         keys = self._keys(InstructionState, unit, self._base.instructions_of_unit)
-        return [found for key in keys if (found := self.instruction(key)) is not None]
+        found = [state for key in keys if (state := self.instruction(key)) is not None]
+        return [state for state in found if unit in _units_of(state)]
 
     def zone(self, zone_id: str) -> BorderZone | None:
         """Zone of the set in force."""

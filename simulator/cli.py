@@ -63,9 +63,7 @@ def tree(names: list[str]) -> typer.Typer:
 
     @app.callback(invoke_without_command=True)
     def root(
-        show_version: bool = typer.Option(
-            False, "--version", help="Show the version and exit.", is_eager=True
-        ),
+        show_version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
     ) -> None:
         if show_version:
             typer.echo(f"borderlane {version('borderlane')}")

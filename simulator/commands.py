@@ -11,6 +11,8 @@ import msgspec
 import typer
 
 NOT_GOOD, WRONG_USAGE, OUT_OF_REACH, INTERRUPTED = 1, 2, 3, 130
+OWN_BROKERS = ("nats", "mosquitto")
+"""Words of `--broker` for which we start one; anything else has to be the address of one."""
 
 
 def demo(
@@ -34,7 +36,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
 ) -> None:
     """Run the whole system on this machine: broker, customs, agent, lorries on real crossings, control room."""
-    from agent.errors import AgentError
+    from agent.errors import AgentError, ConfigError
     from simulator.broker import NoBroker
     from simulator.demo import DemoOptions
     from simulator.parts import PartFailed
@@ -43,20 +45,33 @@ def demo(
     options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check)
     try:
         status = asyncio.run(_demo(options, as_json))
-    except (NoBroker, PartFailed, AgentError, ZoneError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(OUT_OF_REACH) from error
+    except (ConfigError, ZoneError) as error:
+        raise _refuse(error, WRONG_USAGE) from error
+    except NoBroker as error:
+        raise _refuse(error, OUT_OF_REACH if broker in OWN_BROKERS else WRONG_USAGE) from error
+    except (PartFailed, AgentError) as error:
+        raise _refuse(error, OUT_OF_REACH) from error
     raise typer.Exit(status)
+
+
+def _refuse(error: Exception, status: int) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(status)
 
 
 async def _demo(options: object, as_json: bool) -> int:
     from rich.console import Console
 
+    from agent.logs import configure
     from simulator.demo import Demo, DemoOptions
     from simulator.demo_view import LineView, LiveView
     from simulator.report_view import report_view
+    from simulator.scenario_files import read_tracks
 
     assert isinstance(options, DemoOptions)
+    if options.tracks is not None:
+        read_tracks(options.tracks)  # before anything is started
+    configure(level="warning")  # to standard error: standard output is the report's
     console = Console(stderr=as_json or options.check)
     live = sys.stdout.isatty() and not options.check and not as_json
     view = LiveView(console, options.seconds) if live else LineView(console, quiet=options.check)
@@ -65,7 +80,7 @@ async def _demo(options: object, as_json: bool) -> int:
     try:
         with view:
             outcome = await run.run()
-        keep = outcome is not None and not outcome.report["ok"]
+        keep = not run.clean or (outcome is not None and not outcome.report["ok"])
     finally:
         if keep:
             console.print(f"files of this run: {run.folder}")

@@ -81,13 +81,19 @@ class Demo:
     """One run of the whole system."""
 
     def __init__(self, options: DemoOptions, tell: Tell) -> None:
+        """Make the folder of the run.
+
+        Raises:
+            NoBroker: no broker can be had, or `--broker` is none.
+        """
         self.options = options
         self.tell = tell
+        self._choice = choose(options.broker)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
         self.layout = Layout(self.folder, Ports(*free_ports(4, options.port)))
         self.started_s = time.monotonic()
         self.clean = True
-        """Whether every part ended by itself when told to."""
+        """Whether every part ended by itself when told to; else its log is worth keeping."""
         self._clock_table = ClockTable(speedup=options.speedup, origin_s=time.time())
         self._clock = Clock(options.speedup, self._clock_table.origin_s)
         self._broker: Broker | None = None
@@ -109,7 +115,6 @@ class Demo:
         """Everything from the first process to the last; the report with `--check`.
 
         Raises:
-            NoBroker: no broker can be had.
             PartFailed, LinkError: a part does not start or ended by itself.
         """
         loop = asyncio.get_running_loop()
@@ -125,8 +130,7 @@ class Demo:
     # --- start ------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        choice = choose(self.options.broker)
-        self._broker = Broker(choice, self.folder / "broker", port=self.layout.ports.broker)
+        self._broker = Broker(self._choice, self.folder / "broker", port=self.layout.ports.broker)
         (self.folder / "broker").mkdir()
         make_key(self.folder / "keys" / "agent.key.pem", self.layout.agent_key)
         customs_keys = self.layout.customs_data
@@ -135,11 +139,15 @@ class Demo:
         await self._broker.start()
         place = BrokerPlace(self._broker.host, self._broker.port, self._broker.protocol)
         self._write_files(place)
-        self.tell("started", {"part": "broker", "kind": choice.kind})
-        for part in self._commands():
+        self.tell("started", {"part": "broker", "kind": self._choice.kind})
+        *first, control_room = self._commands()
+        for part in first:
             self._parts.append(part)
             await part.start()
         await asyncio.gather(self._broker.ready(), *(self._serving(url) for url in self._health()))
+        self._parts.append(control_room)  # after the others: the first lorry should not wait for a page
+        await control_room.start()
+        await self._serving(f"{self.layout.room_url}healthz")
         self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url})
         self._watching = [asyncio.create_task(work) for work in (self._measure(), self._listen(), self._guard())]
 
@@ -183,7 +191,6 @@ class Demo:
         return [
             f"{self.layout.customs_url}/healthz",
             f"{self.layout.agent_url}/readyz",
-            f"{self.layout.room_url}healthz",
         ]
 
     async def _serving(self, url: str) -> None:

@@ -66,7 +66,7 @@ class Part:
             return
 
     async def stop(self) -> bool:
-        """SIGTERM, then wait; True if it ended by itself and with status 0."""
+        """SIGTERM, then wait; True if that ended it, in order or before it had begun to listen to signals."""
         self.stopping = True
         if self.process is None:
             return True
@@ -74,7 +74,7 @@ class Part:
             self.process.send_signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_GRACE_S):
-                return await self.process.wait() == 0
+                return await self.process.wait() in (0, -signal.SIGTERM)
         except TimeoutError:
             _LOG.warning("part_killed", part=self.name)
             self.process.kill()

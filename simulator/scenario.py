@@ -27,15 +27,15 @@ from zones.events import Direction
 from zones.fix import Fix
 from zones.frame import LocalFrame, lv95, lv95_to_degrees
 
-FIRST_ENTRY_S = 2.5
-"""First lorry enters its activation zone so long after the start: time for two fixes before it."""
+FIRST_ENTRY_S = 1.5
+"""First lorry enters its activation zone so long after the start: time for a fix or two before it."""
 BUSY_SHARE = 0.72
 """Of a run of known length in which lorries enter: the rest is for answers, officers and driving on."""
 WAVE_S = 90.0
 """An endless run sends the next lorry of a slot after this time: about as long as one is on the road."""
 MAX_LEAD_S = 45.0
 """At most so long from setting out to the activation zone."""
-MIN_LEAD_S = 2.5
+MIN_LEAD_S = 1.5
 BAY_M = 100.0
 """Control bay beyond the plaza; inside the confirmation zone (250 m), or obeying looks like a breach."""
 ROAD_AFTER_M = 900.0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 
 def require(binary: str) -> str:
@@ -35,3 +36,10 @@ def require_fixture() -> Callable[[str], str]:
 def absent_fixture() -> Callable[[str], str]:
     """`absent(reason)` as a fixture."""
     return absent
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_at_the_start() -> Iterator[None]:
+    """Commands set up logging for their process; the next test gets it as it was."""
+    yield
+    structlog.reset_defaults()

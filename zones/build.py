@@ -67,9 +67,7 @@ class CentreLine:
         """The same road in direction of travel; OUT is the reverse."""
         if direction is not Direction.OUT:
             return self
-        return CentreLine(
-            self.crossing, self.points_m[::-1], length_m(self.points_m) - self.plaza_m, self.kind
-        )
+        return CentreLine(self.crossing, self.points_m[::-1], length_m(self.points_m) - self.plaza_m, self.kind)
 
 
 def centre_lines(crossings: bytes, approach: bytes, approach_osm: bytes) -> dict[str, CentreLine]:
@@ -83,15 +81,11 @@ def centre_lines(crossings: bytes, approach: bytes, approach_osm: bytes) -> dict
     """
     points = _features(crossings, "crossings", "id")
     drawn = _features(approach, "approach roads", "crossing_id")
-    real = {
-        feature["id"]: feature for feature in _features(approach_osm, "OSM roads", "crossing_id").values()
-    }
+    real = {feature["id"]: feature for feature in _features(approach_osm, "OSM roads", "crossing_id").values()}
     return {key: _centre_line(key, points, drawn, real) for key in points}
 
 
-def build_zone_set(
-    crossings: bytes, approach: bytes, approach_osm: bytes, border: bytes, version: str
-) -> ZoneSet:
+def build_zone_set(crossings: bytes, approach: bytes, approach_osm: bytes, border: bytes, version: str) -> ZoneSet:
     """Three zones for each direction of each crossing.
 
     Args:
@@ -108,9 +102,7 @@ def build_zone_set(
     zones: list[BorderZone] = []
     for key, line in lines.items():
         for direction in (Direction.IN, Direction.OUT):
-            built, wrong = _direction_zones(
-                points[key]["properties"], line.in_direction(direction), direction
-            )
+            built, wrong = _direction_zones(points[key]["properties"], line.in_direction(direction), direction)
             zones += built
             faults += wrong
     findings = Findings()
@@ -209,18 +201,14 @@ def true_bearing(start_m: tuple[float, float], end_m: tuple[float, float]) -> fl
     return round(math.degrees(math.atan2(east_m, north_m)) % 360.0, 1) % 360.0
 
 
-def _border_faults(
-    points: dict[str, Any], lines: dict[str, CentreLine], territory: shapely.Polygon
-) -> list[str]:
+def _border_faults(points: dict[str, Any], lines: dict[str, CentreLine], territory: shapely.Polygon) -> list[str]:
     """Centre lines that do not meet the customs line as they must; inland offices need not."""
     shapely.prepare(territory)
     faults = []
     for key, line in lines.items():
         if points[key]["properties"].get("inland"):
             continue
-        if (
-            line.kind == "straight line"
-        ):  # a guessed course may run back over a winding border, but must meet it
+        if line.kind == "straight line":  # a guessed course may run back over a winding border, but must meet it
             if not territory.intersects(road := shapely.LineString(line.points_m)) or territory.covers(road):
                 faults.append(f"{key}: the centre line does not meet the customs line")
             continue
@@ -281,16 +269,12 @@ def _direction_zones(
     outlines: dict[ZoneKind, shapely.Polygon] = {}
     for span in _spans(properties, line):
         outlines[span.kind] = outline = _outline(line.points_m, span)
-        faults += _span_faults(
-            f"{line.crossing}/{direction.value.lower()}/{span.kind.value.lower()}", line, outline
-        )
+        faults += _span_faults(f"{line.crossing}/{direction.value.lower()}/{span.kind.value.lower()}", line, outline)
         zones.append(_zone(properties, line, direction, span.kind, outline))
     around = shapely.buffer(outlines[ZoneKind.TRACKING], NESTED_TOLERANCE_M)
     for kind in (ZoneKind.ACTIVATION, ZoneKind.CONFIRMATION):
         if not around.covers(outlines[kind]):
-            faults.append(
-                f"{line.crossing}/{direction.value.lower()}: {kind.value} reaches out of the tracking zone"
-            )
+            faults.append(f"{line.crossing}/{direction.value.lower()}: {kind.value} reaches out of the tracking zone")
     return zones, faults
 
 

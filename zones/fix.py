@@ -79,9 +79,7 @@ def checked_fix(fix: Fix) -> str | None:
         return f"accuracy {fix.accuracy_m!r}: expected metres, 0 = unknown"
     if fix.speed_mps is not None and not (math.isfinite(fix.speed_mps) and 0.0 <= fix.speed_mps <= 1_000.0):
         return f"speed {fix.speed_mps!r}: expected 0 to 1000 m/s"
-    if fix.heading_deg is not None and not (
-        math.isfinite(fix.heading_deg) and 0.0 <= fix.heading_deg <= 360.0
-    ):
+    if fix.heading_deg is not None and not (math.isfinite(fix.heading_deg) and 0.0 <= fix.heading_deg <= 360.0):
         return f"heading {fix.heading_deg!r}: expected 0 to 360 degrees"
     if fix.fix_type is FixType.NONE:
         return "fixType NONE: no position"

@@ -135,6 +135,7 @@ class Part:
 
 
 def offset_deg(longitude: float, west0: float) -> float:
+    """Degrees east of a meridian, from -180 up to 180, so that a box may lie across the antimeridian."""
     return (longitude - west0 + 180.0) % 360.0 - 180.0
 
 

@@ -126,9 +126,7 @@ def passes(points: Line, outline: shapely.Polygon | shapely.MultiPolygon) -> tup
     return tuple(runs)
 
 
-def _leg_runs(
-    left: Point, right: Point, outline: shapely.Polygon | shapely.MultiPolygon
-) -> list[tuple[float, float]]:
+def _leg_runs(left: Point, right: Point, outline: shapely.Polygon | shapely.MultiPolygon) -> list[tuple[float, float]]:
     size_m = math.dist(left, right)
     leg = shapely.LineString((left, right))
     if size_m < SAME_PLACE_M or not leg.intersects(outline):

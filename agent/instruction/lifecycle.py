@@ -482,6 +482,7 @@ def _issued(
 
 
 def expiry_s(state: InstructionState, action: Action, policy: PolicyConfig, now_s: float) -> float:
+    """When an instruction issued now ends: a mild one no later than the first answer that it rests on."""
     if action not in MILD:
         return now_s + policy.hold_life_s
     ends = [one.valid_until_s for one in state.standings if one.assessment.activation_id not in state.released]

@@ -18,7 +18,10 @@ from simulator.control_room.config import AgentLink
 RECONNECT_S = 0.5
 SILENT_AFTER_S = 25.0
 """An agent's stream says something at least every 10 s; two missed and the connection is taken for dead."""
-ASK_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 2.0
+STATUS_TIMEOUT_S = 1.0
+"""Short, so that watchers are told within 3 s that an agent is out of reach (design/experience.md section 11)."""
+JOURNEYS_TIMEOUT_S = 5.0
 MAX_LINE_BYTES = 1 << 20
 MAX_DATA_CHARACTERS = 1 << 20
 """Of one message, over all its data lines."""
@@ -119,7 +122,7 @@ class Room:
 
     async def _follow(self, heard: Heard) -> None:
         headers = {} if heard.last_event_id is None else {"Last-Event-ID": str(heard.last_event_id)}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ASK_TIMEOUT_S, sock_read=SILENT_AFTER_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENT_AFTER_S)
         async with self.session.get(
             f"{heard.link.url}/v1/events", headers=headers, timeout=timeout, read_bufsize=MAX_LINE_BYTES
         ) as answer:
@@ -161,7 +164,9 @@ class Room:
         Args:
             keys: Keys, jrns or units, separated by commas; empty = all.
         """
-        pages = await asyncio.gather(*(self._ask(heard, "/v1/journeys", {"keys": keys}) for heard in self._heard))
+        pages = await asyncio.gather(
+            *(self._ask(heard, "/v1/journeys", JOURNEYS_TIMEOUT_S, keys) for heard in self._heard)
+        )
         answers = list(zip(self._heard, pages, strict=True))
         rows = [
             row | {"agent": heard.link.id}
@@ -173,7 +178,7 @@ class Room:
 
     async def status(self) -> list[dict[str, Any]]:
         """Each agent's status, and how old what is known of it is (`heardAgoS`, None = never heard)."""
-        pages = await asyncio.gather(*(self._ask(heard, "/v1/status", {}) for heard in self._heard))
+        pages = await asyncio.gather(*(self._ask(heard, "/v1/status", STATUS_TIMEOUT_S) for heard in self._heard))
         return [self._described(heard, page) for heard, page in zip(self._heard, pages, strict=True)]
 
     def _described(self, heard: Heard, page: dict[str, Any] | None) -> dict[str, Any]:
@@ -188,9 +193,9 @@ class Room:
             "heardAgoS": age_s,
         }
 
-    async def _ask(self, heard: Heard, path: str, query: dict[str, str]) -> dict[str, Any] | None:
-        timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
-        params = {name: value for name, value in query.items() if value}
+    async def _ask(self, heard: Heard, path: str, timeout_s: float, keys: str = "") -> dict[str, Any] | None:
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        params = {"keys": keys} if keys else {}
         try:
             async with self.session.get(f"{heard.link.url}{path}", params=params, timeout=timeout) as answer:
                 answer.raise_for_status()

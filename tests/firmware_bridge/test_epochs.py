@@ -121,9 +121,7 @@ def test_stated_accuracy_wins_over_hdop_and_only_at_its_own_time():
 def test_date_is_carried_and_passes_midnight():
     times = [DAY_MS - 1000, 0, 1000]
     events = file_events(rmc(DAY_MS - 2000), *[gga(time) for time in times])
-    assert [event.fix_time_ms - MIDNIGHT_MS for event in events] == [
-        DAY_MS - 2000 + n * 1000 for n in range(4)
-    ]
+    assert [event.fix_time_ms - MIDNIGHT_MS for event in events] == [DAY_MS - 2000 + n * 1000 for n in range(4)]
 
 
 def test_zda_of_the_next_day_does_not_move_the_open_epoch():
@@ -225,9 +223,7 @@ def test_no_time_is_reported_twice_in_a_row_and_none_is_invented(steps, is_live)
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.sampled_from([("RMC", "GGA"), ("RMC", "GGA", "GSA"), ("GGA", "RMC")]), min_size=1, max_size=8)
-)
+@given(st.lists(st.sampled_from([("RMC", "GGA"), ("RMC", "GGA", "GSA"), ("GGA", "RMC")]), min_size=1, max_size=8))
 def test_live_and_recorded_agree_when_cycles_are_separated_by_silence(orders):
     timed = [pair for n, order in enumerate(orders) for pair in cycle(n, 10.0 + n, *order)]
     epochs, out = Epochs(live=True), []

@@ -112,9 +112,7 @@ def test_noise_is_counted_without_line_ends():
 
 
 PIECES = st.one_of(
-    st.sampled_from(
-        [GOOD, ubx(b"\n#$"), RTCM_1005, b"$", b"!", b"\xb5\x62", b"\xd3\x00", b"\r\n", GOOD[:12]]
-    ),
+    st.sampled_from([GOOD, ubx(b"\n#$"), RTCM_1005, b"$", b"!", b"\xb5\x62", b"\xd3\x00", b"\r\n", GOOD[:12]]),
     st.binary(max_size=40),
 )
 

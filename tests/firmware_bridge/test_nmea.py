@@ -53,9 +53,7 @@ def is_fix(epoch: dict[str, float]) -> bool:
 
 def metres(report: PositionReport, epoch: dict[str, float]) -> float:
     north_m = (report.latitude - epoch["lat"]) * 111_195
-    return math.hypot(
-        north_m, (report.longitude - epoch["lon"]) * 111_195 * math.cos(math.radians(epoch["lat"]))
-    )
+    return math.hypot(north_m, (report.longitude - epoch["lon"]) * 111_195 * math.cos(math.radians(epoch["lat"])))
 
 
 @pytest.mark.parametrize("path", NMEA_LOGS, ids=lambda path: path.stem)
@@ -250,9 +248,7 @@ def test_other_sentences_say_nothing(body):
 
 
 FIELD = st.one_of(
-    st.sampled_from(
-        ["", "A", "V", "N", "E", "120000.00", "4741.5", "00836.2", "011226", "1", "-1", "1e9", "inf"]
-    ),
+    st.sampled_from(["", "A", "V", "N", "E", "120000.00", "4741.5", "00836.2", "011226", "1", "-1", "1e9", "inf"]),
     st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters="$!*,"), max_size=8),
 )
 TYPES = st.sampled_from(["RMC", "GGA", "GNS", "GLL", "ZDA", "GSA", "GST", "VTG"]).map("GN{}".format)

@@ -122,9 +122,7 @@ def test_traccar_marks_what_is_no_live_fix(change, fix_type):
 
 
 def test_flespi_list_with_one_bad_message():
-    good, bad, other = decode_flespi(
-        body([FLESPI, FLESPI | {"position.latitude": 95}, FLESPI | {"ident": "b"}])
-    )
+    good, bad, other = decode_flespi(body([FLESPI, FLESPI | {"position.latitude": 95}, FLESPI | {"ident": "b"}]))
     assert good.unit == "lorry-7"
     assert good.fix_time_ms == TIME_MS + 250
     assert good.speed == pytest.approx(10.0)
@@ -197,9 +195,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from([*OWNTRACKS, "position", "device", *TRACCAR["position"], *FLESPI]), inner
-        )
+        | st.dictionaries(st.sampled_from([*OWNTRACKS, "position", "device", *TRACCAR["position"], *FLESPI]), inner)
     ),
     max_leaves=12,
 )
@@ -220,9 +216,7 @@ def test_any_payload_gives_events_and_no_exception(name, payload):
     st.floats(0, 500),
 )
 def test_owntracks_values_come_through(latitude, longitude, tst, vel):
-    [report] = decode_owntracks(
-        body({"_type": "location", "lat": latitude, "lon": longitude, "tst": tst, "vel": vel})
-    )
+    [report] = decode_owntracks(body({"_type": "location", "lat": latitude, "lon": longitude, "tst": tst, "vel": vel}))
     assert (report.latitude, report.longitude, report.fix_time_ms) == (latitude, longitude, tst * 1000)
     assert report.speed == pytest.approx(vel / 3.6)
 

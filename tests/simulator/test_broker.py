@@ -51,9 +51,7 @@ def test_a_word_that_is_no_broker_says_what_was_expected(word: str) -> None:
         choose(word)
 
 
-def test_a_named_nats_server_is_taken_and_a_wrong_name_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_named_nats_server_is_taken_and_a_wrong_name_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_a, **_k: None)
     program = tmp_path / "nats"
     program.write_text("#!/bin/sh\n")

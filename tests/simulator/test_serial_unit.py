@@ -80,9 +80,7 @@ def test_no_fix_and_simulated_are_no_reports(fix_type):
 
 
 def test_minutes_never_reach_sixty():
-    assert b",4800.00000,N," in nmea_sentences(
-        PositionReport(latitude=47.99999999, longitude=8, fix_time_ms=10**12)
-    )
+    assert b",4800.00000,N," in nmea_sentences(PositionReport(latitude=47.99999999, longitude=8, fix_time_ms=10**12))
 
 
 def test_fix_without_a_time_cannot_be_said():

@@ -28,9 +28,7 @@ def usable(kind: str, absent: Callable[[str], str]) -> Choice:
 
 
 @pytest.fixture(params=KINDS)
-async def broker(
-    request: pytest.FixtureRequest, tmp_path: Path, absent: Callable[[str], str]
-) -> AsyncIterator[Broker]:
+async def broker(request: pytest.FixtureRequest, tmp_path: Path, absent: Callable[[str], str]) -> AsyncIterator[Broker]:
     """A running broker, once for each kind."""
     running = Broker(usable(request.param, absent), tmp_path / "broker")
     await running.start()

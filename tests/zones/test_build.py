@@ -72,9 +72,7 @@ def test_centre_lines_come_from_the_best_source():
         "approach line": 22,
         "OSM road": 2,
     }
-    plazas = {
-        f["properties"]["id"]: f for f in json.loads(shipped_bytes("geo/crossings.geojson"))["features"]
-    }
+    plazas = {f["properties"]["id"]: f for f in json.loads(shipped_bytes("geo/crossings.geojson"))["features"]}
     for key, line in lines.items():
         longitude, latitude = plazas[key]["geometry"]["coordinates"]
         assert math.dist(point_at(line.points_m, line.plaza_m), lv95(latitude, longitude)) < 51.0, key
@@ -113,9 +111,7 @@ def test_each_centre_line_passes_each_own_zone_once(shapes):
 def test_activation_and_confirmation_are_nested_and_share_a_gate(shapes):
     for crossing in shipped_zone_set().crossings:
         for direction in (Direction.IN, Direction.OUT):
-            zones = {
-                kind: shapes[zone.id] for kind, zone in shipped_zone_set().of(crossing, direction).items()
-            }
+            zones = {kind: shapes[zone.id] for kind, zone in shipped_zone_set().of(crossing, direction).items()}
             around = zones[ZoneKind.TRACKING].buffer(1.0)
             assert around.covers(zones[ZoneKind.ACTIVATION]), crossing
             assert around.covers(zones[ZoneKind.CONFIRMATION]), crossing

@@ -61,9 +61,7 @@ def test_a_hairpin_is_held_by_the_mitre_limit():
 
 
 def test_a_line_that_turns_back_exactly_gives_finite_corners():
-    assert all(
-        math.isfinite(value) for point in ribbon(((0, 0), (100, 0), (0, 0)), 50, 150, 10) for value in point
-    )
+    assert all(math.isfinite(value) for point in ribbon(((0, 0), (100, 0), (0, 0)), 50, 150, 10) for value in point)
 
 
 @settings(max_examples=100)

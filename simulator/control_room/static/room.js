@@ -1,7 +1,7 @@
 // Live tables of crossings, vehicles and instructions. Every fact is in a table; nothing is fetched from elsewhere.
 // Journeys are read whole once and after each reconnect; between, server-sent events name the journeys that changed.
 
-const STALE_AFTER_S = 3;
+const STALE_AFTER_S = 2.5;
 const FEED_LENGTH = 200;
 const REFRESH_MS = 500;
 const STATUS_MS = 1000;
@@ -52,6 +52,7 @@ function stateOf(row) {
 
 const plateOf = (row) => (row.plate ? `${row.nationality ?? ""} ${row.plate}`.trim() : row.unit ?? "");
 const whereOf = (row) => `${row.crossing ?? ""} ${row.direction ?? ""}`.trim();
+const reasonOf = (fact) => (fact.reasonCode ?? "").replaceAll("_", " ").toLowerCase();
 const SORTED_BY = {
   action: stateOf, plate: plateOf, crossing: whereOf, stage: (row) => row.stage, jrn: (row) => row.jrn ?? "",
   reasonCode: (row) => row.reasonCode ?? "", declarations: (row) => row.declarations, changed: (row) => row.changed ?? "",
@@ -108,8 +109,8 @@ function vehicleCells({ row }, line) {
     const cell = line.children[0] ?? line.appendChild(element("td"));
     cell.replaceChildren(badge(state, over));
   }
-  const texts = [plateOf(row), whereOf(row), row.stage.toLowerCase(), row.jrn ?? "no journey", row.reasonCode ?? ""];
-  texts.forEach((text, index) => put(line, index + 1, text));
+  const texts = [plateOf(row), whereOf(row), row.stage.toLowerCase(), row.jrn ?? "no journey", reasonOf(row)];
+  texts.forEach((text, index) => put(line, index + 1, text, index === 1 || index === 4 ? "text" : ""));
   put(line, 6, row.declarations, "n");
   put(line, 7, (row.changed ?? "").slice(11, 19), "n");
 }
@@ -158,7 +159,7 @@ function crossingCells(item, line) {
     const choose = element("button", item.key);
     choose.type = "button";
     choose.addEventListener("click", () => remember("crossing", view.get("crossing") === item.key ? "" : item.key));
-    line.appendChild(element("td")).append(choose);
+    line.appendChild(element("td", null, "text")).append(choose);
   }
   line.firstChild.firstChild.setAttribute("aria-pressed", view.get("crossing") === item.key);
   [item.in, item.out, item.waiting, item.open, item.passed].forEach((number, index) =>
@@ -265,7 +266,7 @@ function showAgents(agents) {
 let lostSince = null;
 function showAge() {
   const unheardS = (performance.now() - answeredAt) / 1000;
-  const ageS = Math.max(unheardS > STALE_AFTER_S ? unheardS : 0, agentAgeS + (agentAgeS > STALE_AFTER_S ? unheardS : 0));
+  const ageS = agentAgeS + unheardS;
   const isLost = ageS > STALE_AFTER_S;
   if (answered || isLost) $("#age").textContent = Number.isFinite(ageS) ? `data ${Math.floor(ageS)} s old` : "no data yet";
   if (isLost === (lostSince !== null)) return;
@@ -281,8 +282,7 @@ function showAge() {
 
 const who = (fact) => fact.jrn ?? fact.unit ?? "";
 const sentence = {
-  activation: (fact) => `${fact.crossing ?? ""} ${fact.direction ?? ""}: declaration activated for ${who(fact)}`,
-  instruction: (fact) => `${fact.crossing ?? ""} ${fact.direction ?? ""}: ${who(fact)}, ${fact.reasonCode ?? ""}${fact.officer ? `, by ${fact.officer}` : ""}`,
+  instruction: (fact) => `${fact.crossing ?? ""} ${fact.direction ?? ""}: ${who(fact)}, ${reasonOf(fact)}${fact.officer ? `, by ${fact.officer}` : ""}`,
   alarm: (fact) => `${fact.name}: ${fact.text ?? ""} (${[fact.crossing, who(fact)].filter(Boolean).join(", ")})`,
   mode: (fact) => `${fact.agent} is now ${fact.degraded?.length ? fact.degraded.join(", ") : fact.mode}`,
   incident: (fact) => `${who(fact)}: driver reports ${fact.incident}`,
@@ -292,7 +292,7 @@ const sentence = {
   link: (fact) => `${fact.agent} is ${fact.connected ? "connected" : "out of reach"}`,
 };
 // These change rows; a line of the feed for each would hide what matters.
-const QUIET = ["detection", "journey", "receipt", "notice", "approach_seen", "touch_seen", "bypassed"];
+const QUIET = ["detection", "activation", "journey", "receipt", "notice", "approach_seen", "touch_seen", "bypassed"];
 
 function tell(kind, fact) {
   const isAlarm = kind === "alarm" || (kind === "link" && !fact.connected);
@@ -346,7 +346,7 @@ for (const button of document.querySelectorAll("th button")) {
 }
 listen();
 setInterval(refresh, REFRESH_MS);
-setInterval(showAge, STATUS_MS);
+setInterval(showAge, REFRESH_MS);
 setInterval(refreshStatus, STATUS_MS);
 refresh();
 refreshStatus();

@@ -44,9 +44,7 @@ def batch_of(number: int) -> Commit:
     )
 
 
-async def write(
-    folder: Path, numbers: range, acks: int, vfs: str | None = None, ack_first: bool = False
-) -> None:
+async def write(folder: Path, numbers: range, acks: int, vfs: str | None = None, ack_first: bool = False) -> None:
     """Commit what is not there yet; tell each number only after it is promised to be on disk."""
     store = open_store(folder, vfs)
     there = store.load_state().entries
@@ -110,9 +108,7 @@ def look(folder: Path, acked: list[int]) -> list[str]:
         activations = sorted(int(row.activation_id[3:]) for row in reader.activations())
         sent = sorted(int(row.key[3:]) for row in reader.outbox_pending() if not row.sealed)
         heads = [text] if (text := reader.checkpoint()) else []
-        result = verify_entries(
-            [(entry.body, entry.signature) for entry in entries], [KEY.public_key()], heads
-        )
+        result = verify_entries([(entry.body, entry.signature) for entry in entries], [KEY.public_key()], heads)
     bad = [finding.what for finding in result.findings]
     if numbers != list(range(len(numbers))) or len(numbers) not in (len(acked), len(acked) + 1):
         bad.append(f"acknowledged {acked}, stored {numbers}")

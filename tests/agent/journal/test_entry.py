@@ -17,9 +17,7 @@ WRITER = Writer("box-1", "box-1.1", "0f" * 16, "0.1.0")
 NOW_S = 1_795_341_600.0
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-FACTS = st.dictionaries(
-    TEXT, st.one_of(st.integers(-(2**53), 2**53), TEXT, st.booleans(), st.none()), max_size=4
-)
+FACTS = st.dictionaries(TEXT, st.one_of(st.integers(-(2**53), 2**53), TEXT, st.booleans(), st.none()), max_size=4)
 DRAFTS = st.builds(EntryDraft, kind=TEXT, facts=FACTS, activation_id=st.none() | TEXT)
 
 

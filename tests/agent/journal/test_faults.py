@@ -48,9 +48,7 @@ def stored(folder):
 
 @pytest.mark.parametrize("sticky", [False, True], ids=["once", "sticky"])
 @pytest.mark.parametrize("error", [apsw.IOError, apsw.FullError])
-async def test_a_failing_disk_is_never_called_durable(
-    open_store, activation_batch, disk, tmp_path, error, sticky
-):
+async def test_a_failing_disk_is_never_called_durable(open_store, activation_batch, disk, tmp_path, error, sticky):
     """At every file call of three commits in turn."""
     failures = 0
     for point in range(1, 200):
@@ -89,9 +87,7 @@ async def test_after_an_io_error_nothing_is_built_on_what_nobody_knows(open_stor
     assert store.failure is not None
 
 
-async def test_a_log_that_cannot_be_moved_breaks_no_promise(
-    open_store, activation_batch, disk, tmp_path, monkeypatch
-):
+async def test_a_log_that_cannot_be_moved_breaks_no_promise(open_store, activation_batch, disk, tmp_path, monkeypatch):
     """What was answered stays, whatever happens to the work after the answer; the next commit is refused."""
     monkeypatch.setattr(store_module, "SPILL_PAGES", 1)
     failed_later = 0

@@ -51,9 +51,7 @@ def test_show_prints_the_newest_entries(data):
 
 
 def test_show_for_programs_prints_the_signed_bodies(data):
-    bodies = [
-        json.loads(line) for line in run("show", "--data", data, "--json", "--after", 2).stdout.splitlines()
-    ]
+    bodies = [json.loads(line) for line in run("show", "--data", data, "--json", "--after", 2).stdout.splitlines()]
     assert [body["seq"] for body in bodies] == list(range(3, 13))
     mine = run("show", "--data", data, "--json", "--activation", "id-1").stdout.splitlines()
     assert [json.loads(line)["seq"] for line in mine] == [4, 5]

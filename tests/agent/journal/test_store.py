@@ -46,9 +46,7 @@ async def test_all_of_a_batch_is_there_after_reopening(open_store):
                 RecordRow("journey", "j", b"J"),
                 RecordRow("instruction", "i", b"I"),
             ),
-            activations=(
-                ActivationRow("a" * 26, "26CH1", 1, "JRN-1", "thayngen", "IN", "unit-1", 5, 6, b"{}"),
-            ),
+            activations=(ActivationRow("a" * 26, "26CH1", 1, "JRN-1", "thayngen", "IN", "unit-1", 5, 6, b"{}"),),
             entries=(EntryDraft("ENTERED"), EntryDraft("ACTIVATED", {"n": 1}, "a" * 26)),
             effects=(OutboxRow("activation", "/v1/activations", "a" * 26, b"exact", due_ms=7),),
             feed_marker=41,
@@ -70,9 +68,7 @@ async def test_all_of_a_batch_is_there_after_reopening(open_store):
 async def test_records_and_states_change_and_go(open_store):
     store = open_store()
     await store.commit(Commit(records=(RecordRow("journey", "j", b"1"),), unit_states=(StateRow("u", b"1"),)))
-    await store.commit(
-        Commit(records=(RecordRow("journey", "j", b"2"),), cursors=(CursorRow("u", None, 1, (), 1),))
-    )
+    await store.commit(Commit(records=(RecordRow("journey", "j", b"2"),), cursors=(CursorRow("u", None, 1, (), 1),)))
     assert store.load_state().records["journey"] == {"j": b"2"}
     await store.commit(
         Commit(
@@ -139,9 +135,7 @@ async def test_events_are_bounded(open_store, monkeypatch):
 async def test_an_outbox_row_stays_until_the_yes(open_store):
     store = open_store()
     rows = (
-        await store.commit(
-            Commit(effects=(OutboxRow("risk", "/r", "k1", b"1"), OutboxRow("risk", "/r", "k2", b"2")))
-        )
+        await store.commit(Commit(effects=(OutboxRow("risk", "/r", "k1", b"1"), OutboxRow("risk", "/r", "k2", b"2"))))
     ).outbox
     await store.commit(Commit(retried=(Retry(rows[0].outbox_id, 99_000, 3),)))
     store.close()
@@ -183,9 +177,7 @@ async def test_a_sealed_row_carries_a_head_over_its_own_entries(open_store):
 
 async def test_without_new_entries_the_newest_head_serves_again(open_store):
     store = open_store(seal=seal)
-    first = await store.commit(
-        Commit(entries=(EntryDraft("A"),), effects=(OutboxRow("i", "t", "k", b"1", seal=True),))
-    )
+    first = await store.commit(Commit(entries=(EntryDraft("A"),), effects=(OutboxRow("i", "t", "k", b"1", seal=True),)))
     second = await store.commit(Commit(effects=(OutboxRow("i", "t", "k", b"2", seal=True),)))
     assert second.outbox[0].body == b"signed(2,1)"
     assert (first.checkpoint, second.checkpoint) == (store.checkpoint, None)
@@ -218,9 +210,7 @@ async def test_the_newest_sealed_row_of_a_target_can_be_published_again(open_sto
 async def test_a_seal_that_was_not_given_is_a_caller_bug(open_store):
     store = open_store()
     with pytest.raises(ValueError, match="expected `seal` at open"):
-        await store.commit(
-            Commit(entries=(EntryDraft("A"),), effects=(OutboxRow("i", "t", "k", b"", seal=True),))
-        )
+        await store.commit(Commit(entries=(EntryDraft("A"),), effects=(OutboxRow("i", "t", "k", b"", seal=True),)))
     assert (await store.counts()).entries == 0
     assert (await store.commit(Commit(entries=(EntryDraft("A"),)))).seqs == (1,)
 
@@ -389,9 +379,7 @@ def test_every_setting_is_the_one_that_durability_needs(tmp_path):
     assert [connection.pragma(name) for name in names] == ["wal", 2, 1, 0, 0, 1]
     assert connection.pragma("journal_size_limit") == 64 << 20
     ours = "schema = 'main' AND name NOT LIKE 'sqlite_%'"
-    count, strict = next(
-        connection.execute(f"SELECT count(*), sum(strict) FROM pragma_table_list WHERE {ours}")
-    )
+    count, strict = next(connection.execute(f"SELECT count(*), sum(strict) FROM pragma_table_list WHERE {ours}"))
     assert count == strict > 10
     connection.close()
 
@@ -404,9 +392,7 @@ def test_readers_cannot_write(open_store, tmp_path):
     connection.close()
 
 
-@pytest.mark.parametrize(
-    ("found", "good"), [("3.40.1", False), ("3.51.2", False), ("3.51.3", True), ("3.54.1", True)]
-)
+@pytest.mark.parametrize(("found", "good"), [("3.40.1", False), ("3.51.2", False), ("3.51.3", True), ("3.54.1", True)])
 def test_an_sqlite_that_loses_data_is_refused(found, good):
     if good:
         database.require_sqlite(found)

@@ -1,0 +1,139 @@
+"""agent/config.py: what is refused, in which words, and all of it at once."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config import CHOICES, Config, PolicyConfig, load_config, parse_config
+from agent.errors import ConfigError
+
+
+def faults(text: str, environment: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        parse_config(text, "box.toml", environment)
+    return str(error.value).splitlines()
+
+
+def test_an_empty_file_is_all_defaults() -> None:
+    assert parse_config("", "box.toml") == Config()
+
+
+def test_the_template_says_every_default_and_nothing_else() -> None:
+    text = (files("agent") / "templates" / "borderlane.toml").read_text("utf-8")
+    assert parse_config(text, "borderlane.toml") == Config()
+    tables = tomllib.loads(text)
+    for name in ("agent", "mqtt", "customs", "http", "zones", "policy", "commit", "log"):
+        kind = type(getattr(Config(), name))
+        assert set(tables[name]) == {field.name for field in msgspec.structs.fields(kind)}, name
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[mqtt]\nhots = 'x'", 'mqtt.hots: unknown key, did you mean "host"?'),
+        ("[detection]\ndwel_s = 1", 'detection.dwel_s: unknown key, did you mean "dwell_s"?'),
+        ("[log]\nxyzzy = 1", "log.xyzzy: unknown key, expected one of format, level"),
+        ("[polcy]\nx = 1", 'polcy: unknown table, did you mean "policy"?'),
+        ("[mqtt]\nport = 65536", "mqtt.port: Expected `int` <= 65535"),
+        ("[mqtt]\nport = 0", "mqtt.port: Expected `int` >= 1"),
+        ("[mqtt]\nport = '1883'", "mqtt.port: Expected `int`, got `str`"),
+        ("[policy]\nbudget_share = 0.95", "policy.budget_share: Expected `float` <= 0.9"),
+        ("[policy]\nbudget_max_s = 8.1", "policy.budget_max_s: Expected `float` <= 8.0"),
+        ("[policy]\nbudget_max_s = nan", "policy.budget_max_s: Expected `float` > 0.0"),
+        ("[customs]\nfeed_interval_s = inf", "customs.feed_interval_s: Expected `float` <= 31536000.0"),
+        ("[mqtt]\nprotocol = '6'", "mqtt.protocol: '6', expected one of auto, 5, 3.1.1"),
+        ("[log]\nlevel = 'loud'", "log.level: 'loud', expected one of debug, info, warning, error"),
+        ("[agent]\nid = 'box 1'", "agent.id: Expected `str` matching regex '^[A-Za-z0-9._-]{1,64}$'"),
+        ("[[serial]]\npath = '/dev/x'", "serial[0]: Object missing required field `unit`"),
+        ("[[serial]]\nunit = 'a'\npath = 'b'\nbuad = 1", "serial[0]: Object contains unknown field `buad`"),
+        ("[operators.x]\nunts = []", "operators[...]: Object contains unknown field `unts`"),
+        ("agent = 3", "agent: Expected `object`, got `int`"),
+    ],
+)
+def test_a_fault_names_file_key_and_what_was_expected(text: str, said: str) -> None:
+    assert faults(text) == [f"box.toml: {said}"]
+
+
+def test_all_faults_of_a_file_are_listed() -> None:
+    text = "[mqtt]\nhots = 'x'\nport = 0\nprotocol = '6'\n[policy]\nbudget_share = 2\n[agnt]\nid = 'a'\n"
+    assert [fault.split(":")[1].strip() for fault in faults(text)] == [
+        "agnt",
+        "mqtt.hots",
+        "mqtt.port",
+        "mqtt.protocol",
+        "policy.budget_share",
+    ]
+
+
+def test_what_is_no_toml_says_where() -> None:
+    (fault,) = faults("[mqtt\nhost = 1")
+    assert fault.startswith("box.toml: not TOML:") and "line 1" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("BORDERLANE_MQTT__PORT", "0", "mqtt.port: Expected `int` >= 1"),
+        ("BORDERLANE_MQTT__PORT", "1.5", "mqtt.port: Expected `int`, got `float`"),
+        ("BORDERLANE_MQTT__PORT", "many", "mqtt.port: Expected `int`, got `str`"),
+        ("BORDERLANE_MQTT__HOTS", "x", 'mqtt.hots: unknown key, did you mean "host"?'),
+        ("BORDERLANE_LOG__LEVEL", "loud", "log.level: 'loud', expected one of debug, info, warning, error"),
+    ],
+)
+def test_the_environment_is_checked_as_the_file_is(name: str, text: str, said: str) -> None:
+    assert faults("", {name: text}) == [f"box.toml: {said}"]
+
+
+def test_the_environment_goes_over_the_file_and_leaves_the_rest() -> None:
+    text = "[mqtt]\nhost = 'a'\nport = 1\n[policy]\nfound_inside_holds = false\n"
+    environment = {
+        "BORDERLANE_MQTT__PORT": "8883",
+        "BORDERLANE_POLICY__FOUND_INSIDE_HOLDS": "true",
+        "BORDERLANE_HTTP__HOST": "::1",
+        "BORDERLANE_REQUIRE_ALL": "1",
+        "PATH": "/bin",
+    }
+    config = parse_config(text, "box.toml", environment)
+    assert (config.mqtt.host, config.mqtt.port) == ("a", 8883)
+    assert config.policy.found_inside_holds is True
+    assert config.http.host == "::1"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.toml: cannot be read"):
+        load_config(tmp_path / "missing.toml", {})
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"binary\.toml: cannot be read"):
+        load_config(binary, {})
+
+
+@given(st.sampled_from(sorted(CHOICES)), st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8))
+def test_a_choice_is_one_of_the_words_or_refused(place: tuple[str, str], word: str) -> None:
+    table, key = place
+    text = f"[{table}]\n{key} = '{word}'"
+    if word in CHOICES[place]:
+        assert getattr(getattr(parse_config(text, "f"), table), key) == word
+    else:
+        assert faults(text)[0].endswith(f"expected one of {', '.join(CHOICES[place])}")
+
+
+NUMBERS = [field.name for field in msgspec.structs.fields(PolicyConfig) if field.name != "found_inside_holds"]
+
+
+@given(st.sampled_from(NUMBERS), st.one_of(st.floats(), st.floats(-1, 10)))
+def test_no_number_that_is_not_finite_and_not_negative_comes_through(key: str, value: float) -> None:
+    text = f"[policy]\n{key} = {value!r}"
+    try:
+        taken = getattr(parse_config(text, "f").policy, key)
+    except ConfigError as error:
+        assert f"policy.{key}: Expected" in str(error)
+    else:
+        assert taken == value and 0 <= taken <= 1e12
