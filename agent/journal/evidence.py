@@ -154,6 +154,17 @@ class Purged:
     """There is more of age: purge again."""
 
 
+def is_due(connection: apsw.Connection, ring: KeyRing, now_ms: int) -> bool:
+    """Whether a purge has anything to do: a look costs no transaction."""
+    oldest_ms = now_ms - round(RETENTION_S * 1000)
+    over_age = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM telemetry WHERE at_ms < ?) OR "
+        "EXISTS (SELECT 1 FROM evidence_key WHERE closed_ms < ?)",
+        (oldest_ms, oldest_ms),
+    )
+    return bool(next(over_age)[0] or ring.ended(now_ms) or _surplus(connection) > 0)
+
+
 def purge(connection: apsw.Connection, ring: KeyRing, now_ms: int) -> Purged:
     """Delete what is over age, keys first; runs inside a transaction.
 
@@ -176,11 +187,16 @@ def purge(connection: apsw.Connection, ring: KeyRing, now_ms: int) -> Purged:
     return Purged(rows, keys, rows >= PURGED_AT_ONCE)
 
 
+def _surplus(connection: apsw.Connection) -> int:
+    """Rows above the bound."""
+    found = connection.execute("SELECT coalesce(max(id) - min(id) + 1, 0) FROM telemetry")
+    return int(next(found)[0]) - MAX_ROWS
+
+
 def _purge_surplus(connection: apsw.Connection, at_most: int) -> int:
     """Rows above the bound, oldest first."""
-    last, first = next(iter(connection.execute("SELECT coalesce(max(id), 0), coalesce(min(id), 0) FROM telemetry")))
-    surplus = min(at_most, last - first + 1 - MAX_ROWS)
-    if last == 0 or surplus <= 0:
+    surplus = min(at_most, _surplus(connection))
+    if surplus <= 0:
         return 0
-    connection.execute("DELETE FROM telemetry WHERE id < ?", (first + surplus,))
+    connection.execute("DELETE FROM telemetry WHERE id < (SELECT min(id) FROM telemetry) + ?", (surplus,))
     return int(connection.changes())

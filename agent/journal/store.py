@@ -38,7 +38,7 @@ from agent.journal.batch import (
     TelemetryRow,
 )
 from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, build, follow, seal
-from agent.journal.evidence import KeyRing, Purged, purge, write_telemetry
+from agent.journal.evidence import KeyRing, Purged, is_due, purge, write_telemetry
 from agent.journal.examine import faults_at_start
 from agent.journal.merkle import CompactRange, checkpoint_due, sign_checkpoint
 from agent.journal.reader import Reader
@@ -275,9 +275,12 @@ class Store:
 
     def _purge(self) -> Purged:
         self._refuse_if_failed()
+        now_ms = round(self._clock.now_s() * 1000)
         try:
+            if not is_due(self._connection, self._keys, now_ms):
+                return Purged()
             self._connection.execute("BEGIN IMMEDIATE")
-            purged = purge(self._connection, self._keys, round(self._clock.now_s() * 1000))
+            purged = purge(self._connection, self._keys, now_ms)
             self._connection.execute("COMMIT")
         except apsw.Error as error:
             raise self._failed(error) from error

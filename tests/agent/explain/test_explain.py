@@ -362,6 +362,7 @@ async def test_a_pass_for_another_journey_is_not_this_ones(roadside):
     """The same unit comes again the next day, with new papers."""
     await roadside.take(events=(expected("JRN-1"),))
     await roadside.drive(drive(start=EAST, end=WEST))
+    roadside.clock.move_to(T0 + 70_000.0)
     await roadside.take(events=(expected("JRN-2"),))
     again = drive(start=EAST, end=WEST, start_s=T0 + 80_000.0)
     await roadside.drive([replace(fix, seq=fix.seq + 1_000) for fix in again])
