@@ -27,7 +27,7 @@ from agent.decide import Site, decide
 from agent.domain.instruction import Receipt
 from agent.domain.times import epoch_s
 from agent.ingest.intake import Cursor, Verdict, judge, stored_gaps
-from agent.ingest.limits import RateLimits
+from agent.ingest.limits import MESSAGES_PER_S, RateLimits
 from agent.ingest.topics import Kind
 from agent.ingest.wire import (
     Inbound,
@@ -39,6 +39,7 @@ from agent.ingest.wire import (
     UnitReceipt,
     Witness,
     WitnessReport,
+    decode_message,
 )
 from agent.journal.batch import ActivationRow, Commit, CursorRow, OutboxRow, RefusalRow, Retry, StateRow
 from agent.journal.entry import Circumstances, EntryDraft
@@ -54,6 +55,9 @@ from zones.fix import Fix
 from zones.frame import metres_between
 from zones.hours import OpeningHours
 
+MQTT = "mqtt"
+"""Source of what the broker hands over."""
+TOO_FAST = f"more than {MESSAGES_PER_S:g} messages a second for long; a list of reports is one message"
 FEED = "feed"
 """Source of what came with the journeys of customs."""
 NO_REPORTS = frozenset({Kind.RECEIPT, Kind.INCIDENT, Kind.WITNESS})
@@ -107,6 +111,13 @@ class Gathering:
         self._marker: int | None = None
 
     # --- input ------------------------------------------------------------------------------------------------
+
+    def message(self, topic: str, payload: bytes, received_s: float) -> None:
+        """One MQTT message; a source that floods is refused before its bytes are looked at."""
+        if self.around.limits.allow(topic, received_s):
+            self.items(decode_message(self.around.inbound, topic, payload, received_s), MQTT)
+        else:
+            self.refuse(Refused("too_fast", TOO_FAST, topic, "", len(payload)), MQTT)
 
     def items(self, items: Iterable[Item], source: str) -> None:
         """What one message said."""
@@ -312,14 +323,14 @@ class Gathering:
                 )
             )
         except ValueError as error:
-            self.refuse(Refused("unreadable", str(error), self.around.topics.receipt(unit), "", 0), "mqtt")
+            self.refuse(Refused("unreadable", str(error), self.around.topics.receipt(unit), "", 0), MQTT)
 
     def _incident(self, unit: str, incident: Incident) -> None:
         word = incident.kind or ""
         if word not in IncidentKind.__members__:
             known = ", ".join(IncidentKind.__members__)
             topic = self.around.topics.incident(unit)
-            self.refuse(Refused("unknown_incident", f"kind: expected one of {known}", topic, "", 0), "mqtt")
+            self.refuse(Refused("unknown_incident", f"kind: expected one of {known}", topic, "", 0), MQTT)
             return
         self.event(IncidentReported(unit, IncidentKind(word), incident.text))
 
@@ -327,7 +338,7 @@ class Gathering:
         try:
             seen_s = epoch_s(witness.time)
         except ValueError as error:
-            self.refuse(Refused("unreadable", str(error), self.around.topics.witness(device), "", 0), "mqtt")
+            self.refuse(Refused("unreadable", str(error), self.around.topics.witness(device), "", 0), MQTT)
             return
         self.event(WitnessSeen(device, witness.kind, seen_s, witness.lane, witness.confidence, witness.evidence_hash))
 

@@ -58,6 +58,7 @@ class Condition:
         self.marker = 0
         """The feed is processed up to here."""
         self._customs_heard_s: float | None = None
+        self._began_s: float | None = None
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._instructions: Counter[str] = Counter()
 
@@ -82,10 +83,17 @@ class Condition:
         return ModeFacts(
             breaker_open=parts.outbox.breaker.is_open,
             customs_reachable=self._customs_reachable(parts),
-            heartbeat_age_s=0.0 if parts.source.alive else parts.source.heartbeat_age_s(),
+            heartbeat_age_s=0.0 if parts.source.alive else self._heartbeat_age_s(parts),
             zones_stale=valid_to_s is not None and self._clock.now_s() > valid_to_s,
             journal_writable=parts.store.failure is None,
         )
+
+    def _heartbeat_age_s(self, parts: Parts) -> float:
+        """Counted from the first look at most: at the start no heartbeat can have come yet."""
+        now_s = asyncio.get_running_loop().time()
+        if self._began_s is None:
+            self._began_s = now_s
+        return min(parts.source.heartbeat_age_s(), now_s - self._began_s)
 
     def _customs_reachable(self, parts: Parts) -> bool:
         """One request that fails is no outage: nothing heard for `CUSTOMS_SILENT_S` is, or being denied access."""
@@ -179,7 +187,7 @@ class Condition:
             feed_marker=self.marker,
             journeys=len(self._register.journeys),
             units=len(parts.pipeline.around.cursors),
-            waiting=sum(state.waiting for state in self._register.instructions.values()),
+            waiting=sum(state.waiting and state.action is None for state in self._register.instructions.values()),
             outbox_pending=parts.outbox.pending,
             outbox_oldest_s=None if oldest_s is None else round(self._clock.now_s() - oldest_s, 3),
             journal_entries=self.entries,

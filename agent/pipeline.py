@@ -16,7 +16,7 @@ from agent.clock import Clock
 from agent.errors import JournalError
 from agent.ingest.intake import Cursor, watermark
 from agent.ingest.mqtt_source import Batch
-from agent.ingest.wire import Refused, decode_message
+from agent.ingest.wire import Refused
 from agent.journal.batch import Committed, Retry
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
@@ -195,8 +195,7 @@ class Pipeline:
         match item:
             case Received(batch=batch):
                 for message in batch.messages:
-                    found = decode_message(self.around.inbound, message.topic, message.payload, message.received_s)
-                    gathering.items(found, "mqtt")
+                    gathering.message(message.topic, message.payload, message.received_s)
             case Measured(item=Fix() as fix, source=source):
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent.activation.events import InstructionOut, OfficerDecided
 from agent.domain.instruction import Action, Receipt
+from agent.ingest.limits import BURST
 from agent.ingest.wire import (
     Incident,
     Refused,
@@ -344,3 +345,14 @@ def test_the_road_of_these_tests_leads_through_the_zones(roadside: Roadside) -> 
     assert inside[EAST] == inside[WEST] == frozenset() == index.containing(*BERN)
     assert "thayngen/in/tracking" in inside[IN_TRACKING] and "thayngen/in/activation" not in inside[IN_TRACKING]
     assert "thayngen/in/activation" in inside[IN_ACTIVATION]
+
+
+def test_a_source_that_floods_is_refused_unread_and_the_others_are_not(roadside: Roadside) -> None:
+    gathering = roadside.gathering()
+    flood, calm = TOPICS.position("flood"), TOPICS.position("calm")
+    for n in range(round(BURST) + 50):
+        gathering.message(flood, b"not a report %d" % n, T0)
+    gathering.message(calm, b"not a report", T0)
+    reasons = [row.reason.split(":")[0] for row in gathering.commit().refusals]  # type: ignore[union-attr]
+    assert reasons.count("too_fast") == 50
+    assert reasons[-1] == "unreadable"
