@@ -157,9 +157,7 @@ async def test_nothing_is_older_than_a_day_on_any_simulated_day(open_store, tmp_
     secrets = {}
     for hour in range(24 * 4):
         ends = hour % 5 == 4  # stays of five hours; that of u2 never ends
-        await store.commit(
-            Commit(telemetry=(row(number=hour, ends=ends), row("u2", hour)), entries=(EntryDraft("X"),))
-        )
+        await store.commit(Commit(telemetry=(row(number=hour, ends=ends), row("u2", hour)), entries=(EntryDraft("X"),)))
         secrets |= keys(folder)
         type(clock).at_s += HOUR_S
         await purge(store)
