@@ -68,6 +68,7 @@ class HttpTable(Table, frozen=True):
     """The agent's own HTTP interface."""
 
     host: str = "127.0.0.1"
+    """Only loopback: there are no access rules yet, and whoever reaches it may override an instruction."""
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8_081
 
 
@@ -151,7 +152,9 @@ class Config(Table, frozen=True):
     operators: dict[str, OperatorTable] = {}
 
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CHOICES = {
+    ("http", "host"): LOOPBACK,
     ("mqtt", "protocol"): ("auto", "5", "3.1.1"),
     ("log", "format"): ("auto", "console", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),

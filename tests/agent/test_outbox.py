@@ -444,9 +444,10 @@ async def test_a_part_of_the_answer_is_told_and_the_rest_asked_again() -> None:
     assert [one.path for one in back.customs.asked] == [RISK_PATH] * 2
 
 
-async def test_the_breaker_opens_after_its_failures_lets_one_probe_through_and_closes() -> None:
+@pytest.mark.parametrize("failure", [pytest.param(says(503), id="503"), pytest.param(cuts, id="cut")])
+async def test_the_breaker_opens_after_its_failures_lets_one_probe_through_and_closes(failure: Answer) -> None:
     async with working() as back:
-        back.customs.always = says(503)
+        back.customs.always = failure
         rows = [back.question(f"q{n}", in_s=60.0) for n in range(4)]
         back.outbox.add(rows)
         await back.until(lambda: back.outbox.breaker.is_open)
