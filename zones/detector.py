@@ -10,6 +10,7 @@ import enum
 import heapq
 import math
 from dataclasses import dataclass, field
+from math import sqrt
 from statistics import median
 
 from zones.border_zone import ZoneSet
@@ -25,21 +26,24 @@ from zones.late import (
     keep_gap,
     next_released,
     open_gap,
+    reach_of,
     replay_gap,
 )
 from zones.membership import Membership, classify
 from zones.plausibility import DetectionConfig, effective_accuracy_m
+from zones.quiet_map import NO_BOX
 from zones.segment import Crossing
 from zones.step import Outcome, step
-from zones.unit_state import UNPLACED, Phase, UnitState, ZoneState, dump_state, load_state
+from zones.unit_state import Phase, UnitState, ZoneState, dump_state, load_state
 
 MAX_UNITS = 200_000
 """Units remembered; the one seen first among those in no zone makes room."""
 STALE_INTERVALS, LOST_INTERVALS = 1.5, 3.0
 """Usual intervals of a unit before its silence says something (design/domain.md section 6)."""
 
-_NO_POSITION = FixType.NONE
 _SIMULATED = FixType.SIMULATED
+_NOT_QUICK = (FixType.NONE, FixType.ESTIMATED, FixType.SIMULATED)
+"""Their fixes need a closer look, or none."""
 
 
 class Verdict(enum.Enum):
@@ -52,6 +56,9 @@ class Verdict(enum.Enum):
     LATE = "late"
     """Older than the newest; used where a gap is known, else dropped."""
     REFUSED = "refused"
+
+
+_ACCEPTED = Verdict.ACCEPTED
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,17 @@ class Detector:
         self._units: dict[str, UnitState] = {}
         self._timers: list[tuple[float, str]] = []
         self._counts: dict[str, int] = {}
-        self._fast = 0
+        self._fast = self._steady = 0
         self._verdict = Verdict.ACCEPTED
         self._reason = ""
         self._per_latitude = index.metres_per_latitude
         self._per_longitude = index.metres_per_longitude
         self._future_s = self._config.future_tolerance_s
+        self._late_gap_s = self._config.late_gap_s
+        self._usable_m = self._config.accuracy_usable_m
+        self._gate_mps = self._config.speed_gate_mps
+        self._moving_mps = self._config.exit_moving_mps
+        self._stale_s = self._config.stale_after_s
 
     # --- what is known ---
 
@@ -110,8 +122,9 @@ class Detector:
     def counters(self) -> dict[str, int]:
         """Fixes by verdict (`accepted`, `held`, `duplicate`, `late`, `refused`); the used also by outcome."""
         counts = dict(self._counts)
-        for name in (Verdict.ACCEPTED.value, Outcome.REJECTED.value):
-            counts[name] = counts.get(name, 0) + self._fast
+        for name, quick in ((Outcome.REJECTED.value, self._fast), (Outcome.STEADY.value, self._steady)):
+            counts[name] = counts.get(name, 0) + quick
+            counts[Verdict.ACCEPTED.value] = counts.get(Verdict.ACCEPTED.value, 0) + quick
         for verdict in Verdict:
             counts.setdefault(verdict.value, 0)
         return counts
@@ -141,34 +154,86 @@ class Detector:
     def feed(self, fix: Fix) -> list[Detected]:
         """Take one fix; give the events and notices it settles, in order. Never raises."""
         state = self._units.get(fix.unit)
-        if state is not None and state.quiet:
-            # Fast path: no zone open and none within reach of the step. Every comparison is false for NaN.
-            old = state.fix
-            time_s, speed, heading = fix.time_s, fix.speed_mps, fix.heading_deg
-            d_lat = (fix.latitude - old.latitude) * self._per_latitude
-            d_lon = (fix.longitude - old.longitude) * self._per_longitude
-            length_m = math.sqrt(d_lat * d_lat + d_lon * d_lon)
-            if (
-                length_m < state.lower_bound_m
-                and old.time_s < time_s <= fix.received_s + self._future_s
-                and fix.accuracy_m >= 0.0
-                and (fix.seq is None or (old.seq is not None and fix.seq == old.seq + 1))
-                and fix.boot_id == old.boot_id
-                and fix.fix_type is not _NO_POSITION
-                and fix.fix_type is not _SIMULATED
-                and (speed is None or 0.0 <= speed <= 1_000.0)
-                and (heading is None or 0.0 <= heading <= 360.0)
-            ):
-                state.fix = fix
-                state.lower_bound_m -= length_m
-                if length_m > 0.0:
-                    state.step_m, state.step_dt_s = length_m, time_s - state.since_s
-                    state.since_s = time_s
-                    state.part = UNPLACED
-                self._fast += 1
-                self._verdict, self._reason = Verdict.ACCEPTED, ""
-                return []
+        if state is not None:
+            south, west, north, east = state.box
+            latitude, longitude = fix.latitude, fix.longitude
+            if (south < latitude < north and west < longitude < east) or self._in_next_box(state, latitude, longitude):
+                # Every comparison is false for NaN.
+                old = state.fix
+                dt_s, seq, speed, heading = fix.time_s - old.time_s, fix.seq, fix.speed_mps, fix.heading_deg
+                if (
+                    dt_s > 0.0
+                    and (seq is None or seq - 1 == old.seq)
+                    and fix.time_s <= fix.received_s + self._future_s
+                    and fix.boot_id == old.boot_id
+                    and fix.accuracy_m >= 0.0
+                    and (speed is None or 0.0 <= speed <= 1_000.0)
+                    and (heading is None or 0.0 <= heading <= 360.0)
+                    and fix.fix_type not in _NOT_QUICK
+                ):
+                    if not state.zones:
+                        self._far(state, old, fix, dt_s)
+                        return []
+                    if self._stays(state, old, fix, dt_s):
+                        return []
         return self._feed_slowly(fix, state)
+
+    def _in_next_box(self, state: UnitState, latitude: float, longitude: float) -> bool:
+        """Whether the unit, settled until now, has moved on to where still nothing can have changed."""
+        if state.box is NO_BOX:
+            return False
+        box = self._index.quiet_box(latitude, longitude)
+        old = state.fix
+        if box[0] < old.latitude < box[2] and box[1] < old.longitude < box[3]:
+            state.box = box
+            return box[0] < latitude < box[2] and box[1] < longitude < box[3]
+        return False
+
+    def _far(self, state: UnitState, old: Fix, fix: Fix, dt_s: float) -> None:
+        """Outside every zone, and no edge within reach: the anchor moves."""
+        state.fix, state.place = fix, None
+        d_lat = (fix.latitude - old.latitude) * self._per_latitude
+        d_lon = (fix.longitude - old.longitude) * self._per_longitude
+        if d_lat != 0.0 or d_lon != 0.0:
+            state.step_m = sqrt(d_lat * d_lat + d_lon * d_lon)
+            state.step_dt_s = fix.time_s - state.since_s
+            state.since_s = fix.time_s
+        self._fast += 1
+        self._verdict, self._reason = _ACCEPTED, ""
+
+    def _stays(self, state: UnitState, old: Fix, fix: Fix, dt_s: float) -> bool:
+        """In the same zones as before, no edge within reach: the anchor moves, if this is a plain step.
+
+        False: a leap, a silence, an inaccurate fix or a stuck receiver; nothing was changed.
+        """
+        accuracy_m = fix.accuracy_m
+        if dt_s > self._late_gap_s or accuracy_m > self._usable_m or (accuracy_m == 0.0 and fix.hdop is not None):
+            return False
+        latitude, longitude, time_s = fix.latitude, fix.longitude, fix.time_s
+        d_lat = (latitude - old.latitude) * self._per_latitude
+        d_lon = (longitude - old.longitude) * self._per_longitude
+        if d_lat != 0.0 or d_lon != 0.0:
+            length_m = sqrt(d_lat * d_lat + d_lon * d_lon)
+            if length_m > self._gate_mps * dt_s:
+                return False
+            state.step_m, state.step_dt_s = length_m, time_s - state.since_s
+            state.since_s, state.place = time_s, None
+            state.frozen, state.dwell_stopped = 0, False
+            state.extend_trail(latitude, longitude)
+        elif fix.speed_mps is not None and fix.speed_mps > self._moving_mps:
+            return False
+        else:
+            state.frozen += 1
+        state.fix = fix
+        state.note_interval(dt_s)
+        received_s = fix.received_s
+        if received_s > state.last_received_s:
+            state.last_received_s = received_s
+        if state.timer_s is None or state.timer_s > received_s + self._stale_s:
+            self._arm(state, fix.unit)
+        self._steady += 1
+        self._verdict, self._reason = _ACCEPTED, ""
+        return True
 
     def _feed_slowly(self, fix: Fix, state: UnitState | None) -> list[Detected]:
         out: list[Detected] = []
@@ -189,6 +254,7 @@ class Detector:
         elif fix.time_s < state.newest_s:
             self._take_late(state, fix, out)
         elif state.held or (state.zones and is_hole(state, fix)):
+            state.box = NO_BOX
             self._order(state, fix, out)
         else:
             self._use(state, fix, out)
@@ -217,10 +283,8 @@ class Detector:
     def _is_duplicate(self, state: UnitState, fix: Fix) -> bool:
         """Same boot and seq, or same time: of two positions for one time the more accurate is kept."""
         old = state.fix
-        if fix.seq is not None:
-            key = (fix.boot_id, fix.seq)
-            if key == (old.boot_id, old.seq) or key in state.keys:
-                return True
+        if state.has_seen(fix):
+            return True
         if fix.time_s != state.newest_s:
             return False
         if state.branch is not None or state.blind:
@@ -228,6 +292,7 @@ class Detector:
         same = fix.latitude == old.latitude and fix.longitude == old.longitude
         if same and fix.seq is not None and fix.boot_id == old.boot_id:
             state.fix = fix  # its `seq` has come: no hole before the next one
+            state.saw(old, fix)
         better = effective_accuracy_m(fix, self._config) < effective_accuracy_m(old, self._config)
         return same or not better
 
@@ -266,17 +331,15 @@ class Detector:
         return False
 
     def _use(self, state: UnitState, fix: Fix, out: list[Detected]) -> None:
+        before = state.fix
         gap = open_gap(state, fix, self._config)
-        reach_m = state.lower_bound_m
-        if state.inside and fix.time_s > state.fix.time_s:
-            state.intervals.append(fix.time_s - state.fix.time_s)
-        if fix.seq is not None:
-            if fix.boot_id != state.fix.boot_id:
-                state.keys.clear()
-            state.keys.append((fix.boot_id, fix.seq))
+        reach_m = 0.0 if gap is None else reach_of(self._index, state)
+        if state.inside and fix.time_s > before.time_s:
+            state.note_interval(fix.time_s - before.time_s)
         outcome = step(self._index, self._config, state, fix, out)
+        state.saw(before, fix)
         if gap is not None:
-            keep_gap(state, gap, fix, reach_m, self._config)
+            keep_gap(self._index, state, gap, fix, reach_m, self._config)
         self._count(outcome.value)
         self._note(Verdict.ACCEPTED)
 
@@ -294,10 +357,15 @@ class Detector:
         """Timers after a fix: it is neither stale nor lost, and something may be due."""
         state.stale = state.lost = False
         state.last_received_s = max(state.last_received_s, fix.received_s)
+        if state.zones or state.gaps or state.held:
+            self._arm(state, fix.unit)
+
+    def _arm(self, state: UnitState, unit: str) -> None:
+        """Set the unit's timer, if something falls due before it."""
         due_s = self._due_of(state)
         if due_s < math.inf and (state.timer_s is None or due_s < state.timer_s):
             state.timer_s = due_s
-            heapq.heappush(self._timers, (due_s, fix.unit))
+            heapq.heappush(self._timers, (due_s, unit))
 
     def _due_of(self, state: UnitState) -> float:
         """When something falls due for a unit without another fix."""
@@ -357,9 +425,10 @@ class Detector:
         silent_s = now_s - state.last_received_s
         if now_s >= state.last_received_s + lost_s:
             state.stale = state.lost = True
+            state.box = NO_BOX
             out.append(Notice(NoticeName.LOST, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
         elif now_s >= state.last_received_s + stale_s and not state.stale:
-            state.stale = True
+            state.stale, state.box = True, NO_BOX
             out.append(Notice(NoticeName.STALE, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
 
     # --- zone sets and storage ---
@@ -382,13 +451,15 @@ class Detector:
         if state.branch is not None:
             hints = state.branch.hints
             state.branch.hints = {z: at for z, at in hints.items() if z in self._index.zones}
+        state.place, state.box = None, NO_BOX
         if state.blind or not state.known:
             self._retire(unit, state, set(), notices)
             return
         fix = state.fix
         place = self._index.place(fix.latitude, fix.longitude)
-        state.lower_bound_m = place.lower_bound_m
-        state.part, state.x, state.y = place.part, place.x, place.y
+        if state.quiet and place.lower_bound_m > 0.0:
+            return
+        state.place = place
         members = self._index.containing(fix.latitude, fix.longitude)
         accuracy_m = effective_accuracy_m(fix, self._config)
         gone = {n.zone.zone.id for n in place.partial if self._left(n.clearance_m(place.x, place.y), accuracy_m)}
@@ -418,7 +489,8 @@ class Detector:
 
     def _adopt(self, unit: str, state: UnitState, members: frozenset[str], notices: list[Notice]) -> None:
         fix = state.fix
-        at = Crossing(fix.time_s, fix.latitude, fix.longitude, state.x, state.y)
+        place = state.placed(self._index)
+        at = Crossing(fix.time_s, fix.latitude, fix.longitude, place.x, place.y)
         for zone_id in sorted(members - state.zones.keys()):
             state.zones[zone_id] = ZoneState(Phase.IN, at, at, 1, fix.time_s, adopted=True)
             reason = "inside when the zone came into force"

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from zones.border_zone import BorderZone, ZoneKind
 from zones.frame import Frame
 from zones.membership import EDGE_M, Edge, clearance_m, ray_inside
+from zones.quiet_map import QuietMap, build_quiet_map
 
 CELL_M = 200.0
 """Side of a cell; 40 m cells cost 26 times the build time for nothing (design/detection.md section 4)."""
@@ -117,6 +118,7 @@ class Part:
     partial: dict[int, tuple[Nearby, ...]]
     blocks: dict[tuple[int, int], tuple[CompiledZone, ...]]
     """Blocks of BLOCK_CELLS cells a side to the zones whose bounds meet them."""
+    quiet: QuietMap
 
     def place(self, number: int, latitude: float, longitude: float) -> Place:
         """Look a position up."""
@@ -179,6 +181,7 @@ def build_part(
         tuple(grid.sets),
         {cell: tuple(entries) for cell, entries in grid.partial.items()},
         {block: tuple(members) for block, members in _blocks(compiled, cell_m * BLOCK_CELLS).items()},
+        build_quiet_map(degree_edges(zones, west0), west0, box),
     )
     return part, compiled
 
@@ -192,6 +195,18 @@ def _project(frame: Frame, zone: BorderZone) -> tuple[Edge, ...]:
                 if x1 != x2 or y1 != y2:
                     edges.append((x1, y1, x2, y2))
     return tuple(edges)
+
+
+def degree_edges(zones: list[BorderZone], west0: float) -> npt.NDArray[np.float64]:
+    """Every edge as a row (longitude offset from `west0`, latitude, and the same of its other end)."""
+    rows = [
+        (offset_deg(lon1, west0), lat1, offset_deg(lon1, west0) + offset_deg(lon2, lon1), lat2)
+        for zone in zones
+        for rings in zone.polygons
+        for ring in rings
+        for (lon1, lat1), (lon2, lat2) in pairwise(ring)
+    ]
+    return np.array(rows, np.float64).reshape(-1, 4)
 
 
 def _split(ring: tuple[tuple[float, float], ...]) -> Iterator[tuple[float, float]]:

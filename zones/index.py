@@ -23,6 +23,7 @@ from zones.grid import (
     unit_vector,
 )
 from zones.membership import Edge
+from zones.quiet_map import NO_BOX, Box
 
 CLUSTER_M = 20_000.0
 """Zones closer than this share a frame."""
@@ -30,6 +31,8 @@ MAX_DEGREE_M = 111_700.0
 """No degree of latitude, and no degree of longitude times cos(latitude), is longer on WGS 84."""
 LENGTH_SLACK = 1.005
 """Frames are off by at most 0.3 %; a length used to reject must never be too short."""
+FAR_DEG = 0.02
+"""Side of a cell far from every part: two of them are less than REACH_M, north and east."""
 MAX_SEARCH_M = 25_000.0
 """Longer segments are not searched for zones between their ends."""
 
@@ -58,6 +61,15 @@ class ZoneIndex:
             if part.holds(latitude, longitude):
                 return part.place(number, latitude, longitude)
         return NOWHERE
+
+    def quiet_box(self, latitude: float, longitude: float) -> Box:
+        """A box in degrees about a position in which no zone begins or ends; NO_BOX near an edge."""
+        if len(self.parts) == 1:
+            return self.parts[0].quiet.box(latitude, longitude)
+        for part in self.parts:
+            if part.holds(latitude, longitude):
+                return _meet(part.quiet.box(latitude, longitude), _box_of(part, longitude))
+        return _far_box(latitude, longitude)
 
     def containing(self, latitude: float, longitude: float) -> frozenset[str]:
         """Ids of the zones a position is in; the boundary counts as inside."""
@@ -119,6 +131,25 @@ class ZoneIndex:
         if heading_deg is not None:
             return _straight_ahead_m(zone.edges, x, y, unit_vector(frame, latitude, longitude, heading_deg))
         return max(math.hypot(e[0] - x, e[1] - y) for e in zone.edges)
+
+
+def _meet(one: Box, other: Box) -> Box:
+    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+def _box_of(part: Part, longitude: float) -> Box:
+    """Where a part holds, in longitudes about this one."""
+    south, north, west, east = part.bounds_deg
+    base = longitude - offset_deg(longitude, part.west0)
+    return south, base + west, north, base + east
+
+
+def _far_box(latitude: float, longitude: float) -> Box:
+    """About a position held by no part, so REACH_M from every zone: FAR_DEG each way, on a raster (privacy)."""
+    if not (math.isfinite(latitude) and math.isfinite(longitude)):
+        return NO_BOX
+    south, west = math.floor(latitude / FAR_DEG) * FAR_DEG, math.floor(longitude / FAR_DEG) * FAR_DEG
+    return south - FAR_DEG, west - FAR_DEG, south + 2.0 * FAR_DEG, west + 2.0 * FAR_DEG
 
 
 def compile_index(zone_set: ZoneSet) -> ZoneIndex:

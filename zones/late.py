@@ -80,10 +80,17 @@ def open_gap(state: UnitState, fix: Fix, config: DetectionConfig) -> Gap | None:
     )
 
 
-def keep_gap(state: UnitState, gap: Gap, fix: Fix, reach_before_m: float, config: DetectionConfig) -> None:
+def reach_of(index: ZoneIndex, state: UnitState) -> float:
+    """Every zone is at least this far from the anchor, metres; 0 if its position was dropped."""
+    return 0.0 if state.blind else state.placed(index).lower_bound_m
+
+
+def keep_gap(
+    index: ZoneIndex, state: UnitState, gap: Gap, fix: Fix, reach_before_m: float, config: DetectionConfig
+) -> None:
     """Keep a snapshot if a zone could have been met in the gap."""
-    dt_s = gap.end_s - gap.start_s
-    if not (gap.zones or state.inside or reach_before_m + state.lower_bound_m <= config.speed_gate_mps * dt_s):
+    reach_m = reach_before_m + reach_of(index, state)
+    if not (gap.zones or state.inside or reach_m <= config.speed_gate_mps * (gap.end_s - gap.start_s)):
         return
     if state.inside and state.fix is fix:
         gap.after = fix
@@ -170,14 +177,14 @@ def _new_passages(state: UnitState, events: list[DetectionEvent], config: Detect
         known = _known(state, entered, exited, config)
         if known is None:
             kept = Passage(entered.zone_id, entered.time, exited.time, entered.kind)
-            state.passages.append(kept)
+            state.note_passage(kept)
             yield entered
             yield exited
             reason = f"{entered.kind.value} from fixes that came late"
             yield _notice(NoticeName.LATE_EVIDENCE, entered, reason)
         elif known.kind is Kind.TOUCH and entered.kind is not Kind.TOUCH:
             state.passages.remove(known)
-            state.passages.append(Passage(known.zone_id, known.entered_s, known.exited_s, entered.kind))
+            state.note_passage(Passage(known.zone_id, known.entered_s, known.exited_s, entered.kind))
             yield _notice(NoticeName.PASS_CONFIRMED, entered, f"{entered.kind.value} instead of TOUCH")
 
 

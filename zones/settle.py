@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from zones.grid import NEAR_M, CompiledZone, Nearby, Place
 from zones.index import ZoneIndex, meets
 from zones.membership import Membership, classify, clearance_m, moves_away
 from zones.plausibility import DetectionConfig, effective_accuracy_m, usable
+from zones.quiet_map import NO_BOX
 from zones.segment import (
     Crossing,
     Leg,
@@ -28,6 +30,12 @@ from zones.unit_state import Passage, Phase, UnitState, ZoneState
 
 HEADING_MIN_MPS = 3.0
 """Slower than this a reported heading is noise."""
+
+
+Contact = tuple[CompiledZone, bool, Nearby | None]
+"""A zone, whether the fix is inside, and its edges nearby if there are any."""
+NO_HINTS: dict[str, Crossing] = {}
+"""Never written to."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,31 +58,37 @@ class Step:
     """Zones entered now were found inside: first fix of the unit, or after a leap."""
     passes: bool = True
     """Whether passages between the anchor and this fix are believed."""
-    hints: dict[str, Crossing] = field(default_factory=dict)
+    hints: dict[str, Crossing] = field(default_factory=lambda: NO_HINTS)
     """Crossings worked out while the anchor still had its position."""
     in_zone: bool = False
     """The fix lies in a zone; known once settled."""
+
+    _contacts: tuple[Contact, ...] | None = None
+
+    def contacts(self) -> tuple[Contact, ...]:
+        """Zones the fix is in or near, or whose state is open before it is settled."""
+        if self._contacts is None:
+            self._contacts = tuple(self._found())
+        return self._contacts
+
+    def _found(self) -> Iterator[Contact]:
+        place, zones, open_zones = self.place, self.index.zones, self.state.zones
+        for zone_id in place.full:
+            yield zones[zone_id], True, None
+        for nearby in place.partial:
+            yield nearby.zone, nearby.contains(place.x, place.y), nearby
+        for zone_id in open_zones:
+            if zone_id not in place.full and not any(n.zone.zone.id == zone_id for n in place.partial):
+                yield zones[zone_id], False, None
 
     def here(self) -> Crossing:
         """The fix itself as a point of the path."""
         return Crossing(self.fix.time_s, self.fix.latitude, self.fix.longitude, self.place.x, self.place.y)
 
 
-def contacts(step: Step) -> Iterator[tuple[CompiledZone, bool, Nearby | None]]:
-    """Zones the fix is in or near, or whose state is open: zone, inside, edges nearby if there are any."""
-    place, zones = step.place, step.index.zones
-    for zone_id in place.full:
-        yield zones[zone_id], True, None
-    for nearby in place.partial:
-        yield nearby.zone, nearby.contains(place.x, place.y), nearby
-    for zone_id in tuple(step.state.zones):
-        if zone_id not in place.full and not any(n.zone.zone.id == zone_id for n in place.partial):
-            yield zones[zone_id], False, None
-
-
 def would_change(step: Step) -> bool:
     """Whether settling the fix would change the state of any zone, or find a passage."""
-    for zone, inside, _ in contacts(step):
+    for zone, inside, _ in step.contacts():
         state = step.state.zones.get(zone.zone.id)
         was_in = state is not None and (state.phase is Phase.IN or state.run > 0)
         if inside is not was_in:
@@ -84,23 +98,21 @@ def would_change(step: Step) -> bool:
 
 def settle(step: Step) -> None:
     """Move every zone state, append events and notices to `step.out`, make the fix the anchor."""
-    state, place = step.state, step.place
-    steady = place.full and not place.partial and place.full == state.open and step.length_m <= NEAR_M
-    if not steady:
-        first_new = len(step.out)
-        passed = list(_passed_zones(step)) if step.passes else []
-        for zone, inside, nearby in tuple(contacts(step)):
-            zone_state = state.zones.get(zone.zone.id)
-            if inside:
-                step.in_zone = True
-                _inside(step, zone, zone_state, nearby)
-            elif zone_state is not None:
-                _outside(step, zone, zone_state, nearby)
-        for zone, found in passed:
-            _passed(step, zone, found)
+    state = step.state
+    first_new = len(step.out)
+    found = step.contacts()
+    passed = list(_passed_zones(step)) if step.passes else ()
+    for zone, inside, nearby in found:
+        zone_state = state.zones.get(zone.zone.id)
+        if inside:
+            step.in_zone = True
+            _inside(step, zone, zone_state, nearby)
+        elif zone_state is not None:
+            _outside(step, zone, zone_state, nearby)
+    for zone, parts in passed:
+        _passed(step, zone, parts)
+    if len(step.out) > first_new + 1:
         _in_order(step, first_new)
-    else:
-        step.in_zone = True
     _anchor(step)
 
 
@@ -122,13 +134,14 @@ def _anchor(step: Step) -> None:
     if step.leg is None:
         state.step_dt_s = 0.0
     state.fix, state.since_s, state.blind, state.known = fix, fix.time_s, False, True
-    state.part, state.x, state.y = place.part, place.x, place.y
-    state.lower_bound_m = place.lower_bound_m
+    state.place, state.box = place, NO_BOX
     state.inside = step.in_zone
     state.frozen, state.dwell_stopped = 0, False
     if step.in_zone:
-        state.extend_trail(place.x, place.y)
+        state.extend_trail(fix.latitude, fix.longitude)
     state.refresh()
+    if state.settled:
+        state.box = step.index.quiet_box(fix.latitude, fix.longitude)
 
 
 # --- one zone -------------------------------------------------------------------------------------
@@ -263,7 +276,8 @@ def _exit(step: Step, zone: CompiledZone) -> Crossing:
     anchor, zone_state = step.state, step.state.zones[zone.zone.id]
     if anchor.blind:
         return zone_state.entry
-    return Crossing(anchor.fix.time_s, anchor.fix.latitude, anchor.fix.longitude, anchor.x, anchor.y)
+    last = anchor.placed(step.index)
+    return Crossing(anchor.fix.time_s, anchor.fix.latitude, anchor.fix.longitude, last.x, last.y)
 
 
 def _end_candidate(step: Step, zone: CompiledZone, zone_state: ZoneState) -> None:
@@ -280,7 +294,7 @@ def _end_stay(step: Step, zone: CompiledZone, zone_state: ZoneState) -> None:
     direction = _exit_direction(step, zone, at)
     event = _event(step.index, zone, EventName.EXITED, at, Kind.FIX, direction, step.fix, zone_state.evidence)
     step.out.append(event)
-    step.state.passages.append(Passage(zone.zone.id, zone_state.entry.time_s, at.time_s, zone_state.kind))
+    step.state.note_passage(Passage(zone.zone.id, zone_state.entry.time_s, at.time_s, zone_state.kind))
 
 
 def _announce_pass(
@@ -294,7 +308,7 @@ def _announce_pass(
 ) -> None:
     for name, at in ((EventName.ENTERED, start), (EventName.EXITED, end)):
         step.out.append(_event(step.index, zone, name, at, kind, direction, step.fix, evidence))
-    step.state.passages.append(Passage(zone.zone.id, start.time_s, end.time_s, kind))
+    step.state.note_passage(Passage(zone.zone.id, start.time_s, end.time_s, kind))
 
 
 def _event(
@@ -430,12 +444,20 @@ def _displacement(step: Step, at: Crossing) -> tuple[float, float] | None:
     least_m = step.config.direction_min_m
     leg = step.leg
     starts = [] if leg is None else [(leg.x0, leg.y0)]
-    for x, y in [*starts, *reversed(step.state.trail)]:
+    for x, y in itertools.chain(starts, _trail_back(step)):
         if math.hypot(at.x - x, at.y - y) >= least_m:
             return at.x - x, at.y - y
     if leg is not None and step.length_m >= least_m:
         return leg.x1 - leg.x0, leg.y1 - leg.y0
     return None
+
+
+def _trail_back(step: Step) -> Iterator[tuple[float, float]]:
+    """Where the unit was before, newest first, in the frame of the fix."""
+    frame = step.index.parts[step.place.part].frame if step.place.part >= 0 else None
+    for latitude, longitude in reversed(step.state.trail):
+        if frame is not None:
+            yield frame.to_metres(latitude, longitude)
 
 
 def _heading(fix: Fix) -> tuple[float, float] | None:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
 
 import msgspec
 
 from zones.events import Direction, Evidence, Kind
 from zones.fix import Fix
+from zones.grid import Place
 from zones.index import ZoneIndex
+from zones.quiet_map import NO_BOX, Box
 from zones.segment import Crossing
 
 MAX_TRAIL = 8
-"""Positions kept to tell the direction of an entry, TRAIL_STEP_M apart."""
-TRAIL_STEP_M = 10.0
+"""Positions kept to tell the direction of an entry, about 10 m apart: TRAIL_LATITUDE or TRAIL_LONGITUDE."""
+TRAIL_LATITUDE, TRAIL_LONGITUDE = 9e-5, 13e-5
 MAX_PASSAGES = 8
 MAX_KEYS = 16
 MAX_INTERVALS = 8
 MAX_HELD = 8
 MAX_GAPS = 4
 MAX_EVIDENCE = 8
-UNPLACED = -2
-"""Part of an anchor that was never projected."""
-DUMP_VERSION = 1
+DUMP_VERSION = 2
 
 
 class Phase(enum.IntEnum):
@@ -120,6 +119,7 @@ class UnitState:
 
     __slots__ = (
         "blind",
+        "box",
         "branch",
         "dwell_stopped",
         "fix",
@@ -133,19 +133,16 @@ class UnitState:
         "known",
         "last_received_s",
         "lost",
-        "lower_bound_m",
-        "open",
-        "part",
         "passages",
+        "place",
         "quiet",
+        "run_from_seq",
         "since_s",
         "stale",
         "step_dt_s",
         "step_m",
         "timer_s",
         "trail",
-        "x",
-        "y",
         "zones",
     )
 
@@ -155,30 +152,34 @@ class UnitState:
         self.known = False
         """Whether a usable fix was ever seen; the first one may find the unit inside."""
         self.quiet = False
-        """Nothing open: no zone, no branch, nothing held. The fast path asks only this."""
+        """Nothing open: no zone, no branch, nothing held."""
+        self.box: Box = NO_BOX
+        """About the anchor: while the unit stays in it nothing can change. NO_BOX: everything is possible."""
         self.blind = False
         """The anchor's position was dropped (privacy); its time stays."""
         self.inside = False
         """The anchor lies in a zone."""
-        self.lower_bound_m = 0.0
+        self.place: Place | None = None
+        """Where the anchor is; None if it was not looked up since it moved, or has no position."""
         self.since_s = fix.time_s
         """First fix of a frozen run: since when the position has been what it is."""
         self.step_m = 0.0
         self.step_dt_s = 0.0
-        self.part, self.x, self.y = UNPLACED, math.nan, math.nan
         self.frozen = 0
         self.dwell_stopped = False
         self.zones: dict[str, ZoneState] = {}
-        self.open: frozenset[str] = frozenset()
-        """The ids in `zones` if all of them are IN, for the path on which nothing can change."""
         self.branch: Branch | None = None
         self.held: list[Fix] = []
         self.held_due_s = math.inf
         self.gaps: list[Gap] = []
-        self.passages: deque[Passage] = deque(maxlen=MAX_PASSAGES)
-        self.keys: deque[tuple[str | None, int]] = deque(maxlen=MAX_KEYS)
-        self.intervals: deque[float] = deque(maxlen=MAX_INTERVALS)
-        self.trail: deque[tuple[float, float]] = deque(maxlen=MAX_TRAIL)
+        self.passages: list[Passage] = []
+        self.run_from_seq = 0
+        """Every `seq` from here to the anchor's was used, without a hole."""
+        self.keys: list[tuple[str | None, int]] = []
+        """Others used before."""
+        self.intervals: list[float] = []
+        self.trail: list[tuple[float, float]] = []
+        """(latitude, longitude) of in-fixes, oldest first."""
         self.stale = self.lost = False
         self.last_received_s = fix.received_s
         self.timer_s: float | None = None
@@ -192,23 +193,77 @@ class UnitState:
     def refresh(self) -> None:
         """Bring the shortcuts up to date after a change."""
         self.quiet = self.known and not self.zones and self.branch is None and not self.held and not self.blind
-        if all(zone.phase is Phase.IN for zone in self.zones.values()):
-            self.open = frozenset(self.zones)
-        else:
-            self.open = frozenset()
         if not self.zones:
             self.trail.clear()
+
+    def placed(self, index: ZoneIndex) -> Place:
+        """Where the anchor is in this index; it must have a position."""
+        place = self.place
+        if place is None:
+            place = self.place = index.place(self.fix.latitude, self.fix.longitude)
+        return place
+
+    @property
+    def settled(self) -> bool:
+        """No branch, nothing held, in every open zone for certain: only an edge can change anything."""
+        if not self.known or self.branch is not None or self.held or self.blind:
+            return False
+        return all(zone.phase is Phase.IN for zone in self.zones.values())
+
+    def saw(self, before: Fix, fix: Fix) -> None:
+        """Remember that the `seq` of a fix was used; `before` was the anchor until then."""
+        seq = fix.seq
+        if seq is None:
+            return
+        same_boot = fix.boot_id == before.boot_id
+        if not same_boot:
+            self.keys.clear()
+        if self.fix is not fix:
+            self.keys.append((fix.boot_id, seq))
+        elif not same_boot or before.seq is None or before is fix:
+            self.run_from_seq = seq
+        elif seq != before.seq + 1:
+            first = max(self.run_from_seq, before.seq - MAX_KEYS + 1)
+            self.keys += [(before.boot_id, used) for used in range(first, before.seq + 1)]
+            self.run_from_seq = seq
+        del self.keys[:-MAX_KEYS]
+
+    def has_seen(self, fix: Fix) -> bool:
+        """Whether a fix of the same boot and `seq` was used before."""
+        seq, old = fix.seq, self.fix
+        if seq is None:
+            return False
+        if old.seq is not None and fix.boot_id == old.boot_id and self.run_from_seq <= seq <= old.seq:
+            return True
+        return (fix.boot_id, seq) in self.keys
+
+    def note_interval(self, interval_s: float) -> None:
+        """Remember how long the unit was silent."""
+        self.intervals.append(interval_s)
+        if len(self.intervals) > MAX_INTERVALS:
+            del self.intervals[0]
+
+    def note_passage(self, passage: Passage) -> None:
+        """Remember a stay that has ended."""
+        self.passages.append(passage)
+        del self.passages[:-MAX_PASSAGES]
 
     def drop_position(self) -> None:
         """Forget where the anchor was; its time and all else stay."""
         self.fix = blinded(self.fix)
         self.blind = True
-        self.part, self.x, self.y = UNPLACED, math.nan, math.nan
+        self.place, self.box = None, NO_BOX
 
-    def extend_trail(self, x: float, y: float) -> None:
+    def extend_trail(self, latitude: float, longitude: float) -> None:
         """Remember where an in-fix was, if it is some way from the last one remembered."""
-        if not self.trail or math.hypot(x - self.trail[-1][0], y - self.trail[-1][1]) >= TRAIL_STEP_M:
-            self.trail.append((x, y))
+        trail = self.trail
+        if trail:
+            last = trail[-1]
+            if abs(latitude - last[0]) < TRAIL_LATITUDE and abs(longitude - last[1]) < TRAIL_LONGITUDE:
+                return
+            if len(trail) == MAX_TRAIL:
+                del trail[0]
+        trail.append((latitude, longitude))
 
 
 def blinded(fix: Fix) -> Fix:
@@ -232,6 +287,7 @@ class _Stored(msgspec.Struct, array_like=True):
     held_due_s: float
     gaps: list[Gap]
     passages: list[Passage]
+    run_from_seq: int
     keys: list[tuple[str | None, int]]
     intervals: list[float]
     trail: list[tuple[float, float]]
@@ -269,10 +325,11 @@ def dump_state(state: UnitState, index: ZoneIndex) -> bytes | None:
         held,
         state.held_due_s,
         [] if not state.gaps else [gap for gap in state.gaps if not gap.late],
-        list(state.passages),
-        list(state.keys),
-        list(state.intervals),
-        list(state.trail),
+        state.passages,
+        state.run_from_seq,
+        state.keys,
+        state.intervals,
+        state.trail,
         state.stale,
         state.lost,
     )
@@ -293,13 +350,8 @@ def load_state(value: bytes, index: ZoneIndex) -> UnitState:
     state = UnitState(stored.fix)
     state.known = True
     for name in _Stored.__struct_fields__:
-        if name in ("version", "keys", "passages", "intervals", "trail"):
-            continue
-        setattr(state, name, getattr(stored, name))
-    state.keys.extend(stored.keys)
-    state.passages.extend(stored.passages)
-    state.intervals.extend(stored.intervals)
-    state.trail.extend(stored.trail)
+        if name != "version":
+            setattr(state, name, getattr(stored, name))
     for zone_id, zone in state.zones.items():
         _place_again(zone_id, zone, index)
     if state.branch is not None:
