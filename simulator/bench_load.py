@@ -4,13 +4,14 @@ Two mixes (design/detection.md section 8). *border*: every vehicle is within a f
 that 9.35 % of all fixes lie inside a zone of the shipped set, tracking zones included. *inland*: one vehicle in
 ten is, the others are anywhere in the country. Vehicles drive straight at lorry speed with small correlated
 errors, one in ten is parked; every fix has a sequence number, an accuracy, a speed and a heading. Fixes come in
-order of time, vehicle after vehicle, as from a broker: the state of a vehicle is never fresh in the cache.
+order of time, vehicle after vehicle, as from a broker: the state of a vehicle is never fresh in the cache, the fix is.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zones.border_zone import ZoneKind, ZoneSet
@@ -33,15 +34,25 @@ STEP_S = 5.0
 JITTER_M = 1.5
 
 
+BATCH = 1_000
+"""Fixes made at a time."""
+
+Row = tuple[str, float, float, float, float, int, None, float, float, float, FixType]
+
+
 @dataclass(frozen=True)
 class Load:
     """A mix and where it comes from."""
 
     name: str
-    fixes: tuple[Fix, ...]
+    values: tuple[Row, ...]
+    """Arguments of `Fix`, in order of time."""
     vehicles: int
-    near: int
-    """Vehicles about a crossing."""
+
+    def batches(self, size: int = BATCH) -> Iterator[list[Fix]]:
+        """The fixes, made just before they are used, as a decoder makes them."""
+        for first in range(0, len(self.values), size):
+            yield [Fix(*row) for row in self.values[first : first + size]]
 
 
 def make_load(
@@ -62,12 +73,11 @@ def make_load(
     places = crossing_places(zone_set)
     near = round(vehicles * border_share)
     tracks = [
-        _track(f"unit-{number:05d}", _start(dice, places if number % vehicles < near else None), dice, each, step_s)
+        _track(f"unit-{number:05d}", _start(dice, places if number < near else None), dice, each, step_s)
         for number in range(vehicles)
     ]
     dice.shuffle(tracks)
-    fixes = tuple(track[k] for k in range(each) for track in tracks)
-    return Load(name, fixes, vehicles, near)
+    return Load(name, tuple(track[k] for k in range(each) for track in tracks), vehicles)
 
 
 def crossing_places(zone_set: ZoneSet) -> list[tuple[float, float]]:
@@ -92,7 +102,7 @@ def _start(dice: random.Random, places: list[tuple[float, float]] | None) -> tup
     return x + radius_m * math.sin(angle), y + radius_m * math.cos(angle)
 
 
-def _track(unit: str, start: tuple[float, float], dice: random.Random, each: int, step_s: float) -> list[Fix]:
+def _track(unit: str, start: tuple[float, float], dice: random.Random, each: int, step_s: float) -> list[Row]:
     x, y = start
     parked = dice.random() < PARKED_SHARE
     speed_mps = 0.0 if parked else dice.uniform(*SPEEDS_MPS)
@@ -103,14 +113,14 @@ def _track(unit: str, start: tuple[float, float], dice: random.Random, each: int
     per_m = ((one[0] - latitude) / 100.0, (one[1] - longitude) / 100.0)
     east_deg = 1.0 / (111_320.0 * math.cos(math.radians(latitude)))
     error_x, error_y = dice.gauss(0.0, JITTER_M), dice.gauss(0.0, JITTER_M)
-    fixes: list[Fix] = []
+    rows: list[Row] = []
     offset_s = dice.random()
     for k in range(each):
         way_m = speed_mps * step_s * k
         error_x, error_y = 0.6 * error_x + dice.gauss(0.0, JITTER_M), 0.6 * error_y + dice.gauss(0.0, JITTER_M)
         time_s = round(START_S + offset_s + step_s * k, 3)
-        fixes.append(
-            Fix(
+        rows.append(
+            (
                 unit,
                 time_s,
                 round(latitude + way_m * per_m[0] + error_y / 111_195.0, 7),
@@ -124,4 +134,4 @@ def _track(unit: str, start: tuple[float, float], dice: random.Random, each: int
                 FixType.THREE_D,
             )
         )
-    return fixes
+    return rows

@@ -31,10 +31,9 @@ from zones.late import (
 )
 from zones.membership import Membership, classify
 from zones.plausibility import DetectionConfig, effective_accuracy_m
-from zones.quiet_map import NO_BOX
-from zones.segment import Crossing
+from zones.segment import Crossing, is_clear
 from zones.step import Outcome, step
-from zones.unit_state import Phase, UnitState, ZoneState, dump_state, load_state
+from zones.unit_state import Calm, Phase, UnitState, ZoneState, dump_state, load_state
 
 MAX_UNITS = 200_000
 """Units remembered; the one seen first among those in no zone makes room."""
@@ -59,6 +58,7 @@ class Verdict(enum.Enum):
 
 
 _ACCEPTED = Verdict.ACCEPTED
+_FAR, _INSIDE = Calm.FAR, Calm.INSIDE
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Detector:
         self._units: dict[str, UnitState] = {}
         self._timers: list[tuple[float, str]] = []
         self._counts: dict[str, int] = {}
-        self._fast = self._steady = 0
+        self._far = self._steady = 0
         self._verdict = Verdict.ACCEPTED
         self._reason = ""
         self._per_latitude = index.metres_per_latitude
@@ -122,7 +122,7 @@ class Detector:
     def counters(self) -> dict[str, int]:
         """Fixes by verdict (`accepted`, `held`, `duplicate`, `late`, `refused`); the used also by outcome."""
         counts = dict(self._counts)
-        for name, quick in ((Outcome.REJECTED.value, self._fast), (Outcome.STEADY.value, self._steady)):
+        for name, quick in ((Outcome.REJECTED.value, self._far), (Outcome.STEADY.value, self._steady)):
             counts[name] = counts.get(name, 0) + quick
             counts[Verdict.ACCEPTED.value] = counts.get(Verdict.ACCEPTED.value, 0) + quick
         for verdict in Verdict:
@@ -154,86 +154,84 @@ class Detector:
     def feed(self, fix: Fix) -> list[Detected]:
         """Take one fix; give the events and notices it settles, in order. Never raises."""
         state = self._units.get(fix.unit)
-        if state is not None:
-            south, west, north, east = state.box
-            latitude, longitude = fix.latitude, fix.longitude
-            if (south < latitude < north and west < longitude < east) or self._in_next_box(state, latitude, longitude):
-                # Every comparison is false for NaN.
-                old = state.fix
-                dt_s, seq, speed, heading = fix.time_s - old.time_s, fix.seq, fix.speed_mps, fix.heading_deg
-                if (
-                    dt_s > 0.0
-                    and (seq is None or seq - 1 == old.seq)
-                    and fix.time_s <= fix.received_s + self._future_s
-                    and fix.boot_id == old.boot_id
-                    and fix.accuracy_m >= 0.0
-                    and (speed is None or 0.0 <= speed <= 1_000.0)
-                    and (heading is None or 0.0 <= heading <= 360.0)
-                    and fix.fix_type not in _NOT_QUICK
-                ):
-                    if not state.zones:
-                        self._far(state, old, fix, dt_s)
-                        return []
-                    if self._stays(state, old, fix, dt_s):
-                        return []
+        if state is not None and (calm := state.calm) is not None:
+            # Only an edge on the way can change anything. Every comparison is false for NaN.
+            old = state.fix
+            time_s, seq, speed, heading = fix.time_s, fix.seq, fix.speed_mps, fix.heading_deg
+            if (
+                old.time_s < time_s <= fix.received_s + self._future_s
+                and (seq is None or seq - 1 == old.seq)
+                and fix.boot_id == old.boot_id
+                and fix.accuracy_m >= 0.0
+                and (speed is None or 0.0 <= speed <= 1_000.0)
+                and (heading is None or 0.0 <= heading <= 360.0)
+                and fix.fix_type not in _NOT_QUICK
+                and (calm is _FAR or self._is_plain(old, fix))
+            ):
+                south, west, north, east = state.box
+                latitude, longitude = fix.latitude, fix.longitude
+                if south < latitude < north and west < longitude < east:
+                    state.place = None
+                elif not self._way_is_clear(state, old, fix):
+                    return self._feed_slowly(fix, state)
+                self._verdict, self._reason = _ACCEPTED, ""
+                if speed is None:
+                    state.note_step(old, fix, self._over_long_m(old, fix))
+                if calm is _INSIDE:
+                    self._stay(state, old, fix)
+                else:
+                    self._far += 1
+                if latitude != old.latitude or longitude != old.longitude:
+                    state.since_s = time_s
+                state.fix = fix
+                return []
         return self._feed_slowly(fix, state)
 
-    def _in_next_box(self, state: UnitState, latitude: float, longitude: float) -> bool:
-        """Whether the unit, settled until now, has moved on to where still nothing can have changed."""
-        if state.box is NO_BOX:
-            return False
-        box = self._index.quiet_box(latitude, longitude)
-        old = state.fix
-        if box[0] < old.latitude < box[2] and box[1] < old.longitude < box[3]:
-            state.box = box
-            return box[0] < latitude < box[2] and box[1] < longitude < box[3]
-        return False
-
-    def _far(self, state: UnitState, old: Fix, fix: Fix, dt_s: float) -> None:
-        """Outside every zone, and no edge within reach: the anchor moves."""
-        state.fix, state.place = fix, None
+    def _over_long_m(self, old: Fix, fix: Fix) -> float:
         d_lat = (fix.latitude - old.latitude) * self._per_latitude
         d_lon = (fix.longitude - old.longitude) * self._per_longitude
-        if d_lat != 0.0 or d_lon != 0.0:
-            state.step_m = sqrt(d_lat * d_lat + d_lon * d_lon)
-            state.step_dt_s = fix.time_s - state.since_s
-            state.since_s = fix.time_s
-        self._fast += 1
-        self._verdict, self._reason = _ACCEPTED, ""
+        return sqrt(d_lat * d_lat + d_lon * d_lon)
 
-    def _stays(self, state: UnitState, old: Fix, fix: Fix, dt_s: float) -> bool:
-        """In the same zones as before, no edge within reach: the anchor moves, if this is a plain step.
-
-        False: a leap, a silence, an inaccurate fix or a stuck receiver; nothing was changed.
-        """
-        accuracy_m = fix.accuracy_m
+    def _is_plain(self, old: Fix, fix: Fix) -> bool:
+        """In a zone: no silence, no leap, accurate enough, no stuck receiver."""
+        accuracy_m, speed_mps, dt_s = fix.accuracy_m, fix.speed_mps, fix.time_s - old.time_s
         if dt_s > self._late_gap_s or accuracy_m > self._usable_m or (accuracy_m == 0.0 and fix.hdop is not None):
             return False
-        latitude, longitude, time_s = fix.latitude, fix.longitude, fix.time_s
-        d_lat = (latitude - old.latitude) * self._per_latitude
-        d_lon = (longitude - old.longitude) * self._per_longitude
-        if d_lat != 0.0 or d_lon != 0.0:
-            length_m = sqrt(d_lat * d_lat + d_lon * d_lon)
-            if length_m > self._gate_mps * dt_s:
-                return False
-            state.step_m, state.step_dt_s = length_m, time_s - state.since_s
-            state.since_s, state.place = time_s, None
-            state.frozen, state.dwell_stopped = 0, False
-            state.extend_trail(latitude, longitude)
-        elif fix.speed_mps is not None and fix.speed_mps > self._moving_mps:
+        if fix.latitude == old.latitude and fix.longitude == old.longitude:
+            return speed_mps is None or speed_mps <= self._moving_mps
+        return self._over_long_m(old, fix) <= self._gate_mps * dt_s
+
+    def _way_is_clear(self, state: UnitState, old: Fix, fix: Fix) -> bool:
+        """Whether no edge is on the way from the anchor to the fix; if so, `state.place` is that of the fix."""
+        index, latitude, longitude = self._index, fix.latitude, fix.longitude
+        box = index.quiet_box(latitude, longitude)
+        if box[0] < old.latitude < box[2] and box[1] < old.longitude < box[3]:
+            inside = box[0] < latitude < box[2] and box[1] < longitude < box[3]
+            if inside:
+                state.box, state.place = box, None
+            return inside
+        if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
             return False
+        before, place = state.placed(index), index.place(latitude, longitude)
+        if place.part != before.part or not is_clear(before, place):
+            return False
+        state.box, state.place = box, place
+        return True
+
+    def _stay(self, state: UnitState, old: Fix, fix: Fix) -> None:
+        """What a unit that stays in its zones leaves behind, and its timer."""
+        self._steady += 1
+        if fix.latitude != old.latitude or fix.longitude != old.longitude:
+            state.frozen, state.dwell_stopped = 0, False
+            state.extend_trail(fix.latitude, fix.longitude)
         else:
             state.frozen += 1
-        state.fix = fix
-        state.note_interval(dt_s)
+        state.note_interval(fix.time_s - old.time_s)
         received_s = fix.received_s
         if received_s > state.last_received_s:
             state.last_received_s = received_s
         if state.timer_s is None or state.timer_s > received_s + self._stale_s:
             self._arm(state, fix.unit)
-        self._steady += 1
-        self._verdict, self._reason = _ACCEPTED, ""
-        return True
 
     def _feed_slowly(self, fix: Fix, state: UnitState | None) -> list[Detected]:
         out: list[Detected] = []
@@ -254,7 +252,7 @@ class Detector:
         elif fix.time_s < state.newest_s:
             self._take_late(state, fix, out)
         elif state.held or (state.zones and is_hole(state, fix)):
-            state.box = NO_BOX
+            state.calm = None
             self._order(state, fix, out)
         else:
             self._use(state, fix, out)
@@ -425,10 +423,10 @@ class Detector:
         silent_s = now_s - state.last_received_s
         if now_s >= state.last_received_s + lost_s:
             state.stale = state.lost = True
-            state.box = NO_BOX
+            state.calm = None
             out.append(Notice(NoticeName.LOST, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
         elif now_s >= state.last_received_s + stale_s and not state.stale:
-            state.stale, state.box = True, NO_BOX
+            state.stale, state.calm = True, None
             out.append(Notice(NoticeName.STALE, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
 
     # --- zone sets and storage ---
@@ -451,7 +449,7 @@ class Detector:
         if state.branch is not None:
             hints = state.branch.hints
             state.branch.hints = {z: at for z, at in hints.items() if z in self._index.zones}
-        state.place, state.box = None, NO_BOX
+        state.place = state.calm = None
         if state.blind or not state.known:
             self._retire(unit, state, set(), notices)
             return

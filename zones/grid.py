@@ -33,8 +33,8 @@ MAX_CELLS = 8_000_000
 """Bound of one grid; a wider group of zones gets coarser cells."""
 BYTE_M = 20.0
 """Step of the stored distance bound: 250 steps reach REACH_M in one byte."""
-RAY_RING_EDGES = 64
-"""Up to here a cell keeps the whole ring for the ray; above, only the edges that can matter."""
+WHOLE_RING_EDGES = 64
+"""Up to here a zone's edges are all searched at once; above, by rows of the grid."""
 BLOCK_CELLS = 16
 """Side of a block, in cells: segments look for zones by block."""
 
@@ -346,8 +346,6 @@ class _Grid:
         return known
 
     def _ring(self, zone: CompiledZone, row: int, column: int) -> tuple[Edge, ...]:
-        if len(zone.edges) <= RAY_RING_EDGES:
-            return zone.edges
         west = (column + self.column0) * self.cell_m
         return tuple(e for e in zone.rows.get(row + self.row0, ()) if e[0] >= west or e[2] >= west)
 

@@ -14,7 +14,7 @@ from zones.frame import Frame, frame_for
 from zones.grid import (
     BLOCK_CELLS,
     NOWHERE,
-    RAY_RING_EDGES,
+    WHOLE_RING_EDGES,
     CompiledZone,
     Part,
     Place,
@@ -85,11 +85,14 @@ class ZoneIndex:
         cell = row * part.width + column
         if zone.zone.id in part.full_sets[part.full_number[cell]]:
             return True
-        return any(n.zone is zone and n.contains(x, y) for n in part.partial.get(cell, ()))
+        for nearby in part.partial.get(cell, ()):
+            if nearby.zone is zone:
+                return nearby.contains(x, y)
+        return False
 
     def edges_near(self, zone: CompiledZone, y_low: float, y_high: float) -> Iterable[Edge]:
         """The zone's edges that can meet a band of northings; each at most once."""
-        if len(zone.edges) <= RAY_RING_EDGES:
+        if len(zone.edges) <= WHOLE_RING_EDGES:
             return zone.edges
         cell_m = self.parts[zone.part].cell_m
         rows = range(int(y_low // cell_m), int(y_high // cell_m) + 1)

@@ -12,9 +12,8 @@ from zones.events import Detected, DetectionEvent, Direction, EventName, Evidenc
 from zones.fix import Fix
 from zones.grid import NEAR_M, CompiledZone, Nearby, Place
 from zones.index import ZoneIndex, meets
-from zones.membership import Membership, classify, clearance_m, moves_away
+from zones.membership import Edge, Membership, classify, clearance_m, moves_away
 from zones.plausibility import DetectionConfig, effective_accuracy_m, usable
-from zones.quiet_map import NO_BOX
 from zones.segment import (
     Crossing,
     Leg,
@@ -26,7 +25,7 @@ from zones.segment import (
     proper_chord,
     spans,
 )
-from zones.unit_state import Passage, Phase, UnitState, ZoneState
+from zones.unit_state import Calm, Passage, Phase, UnitState, ZoneState
 
 HEADING_MIN_MPS = 3.0
 """Slower than this a reported heading is noise."""
@@ -134,13 +133,15 @@ def _anchor(step: Step) -> None:
     if step.leg is None:
         state.step_dt_s = 0.0
     state.fix, state.since_s, state.blind, state.known = fix, fix.time_s, False, True
-    state.place, state.box = place, NO_BOX
+    state.place = place
     state.inside = step.in_zone
     state.frozen, state.dwell_stopped = 0, False
     if step.in_zone:
         state.extend_trail(fix.latitude, fix.longitude)
     state.refresh()
+    state.calm = None
     if state.settled:
+        state.calm = Calm.INSIDE if state.zones else Calm.FAR
         state.box = step.index.quiet_box(fix.latitude, fix.longitude)
 
 
@@ -209,7 +210,7 @@ def _entry(step: Step, zone: CompiledZone) -> tuple[Crossing, bool]:
         return hint, False
     if step.leg is None:
         return step.here(), True
-    return entry_on(spans(step.index, zone, step.leg), step.leg), False
+    return entry_on(spans(step.index, zone, step.leg, True), step.leg), False
 
 
 def confirm(
@@ -228,7 +229,7 @@ def confirm(
 
 
 def _outside(step: Step, zone: CompiledZone, zone_state: ZoneState, nearby: Nearby | None) -> None:
-    was_out = zone_state.phase is Phase.LEAVING or zone_state.run == 0
+    was_out = zone_state.is_out
     out = _is_out(step, zone_state, nearby, was_out)
     if not was_out:
         zone_state.leave = _exit(step, zone)
@@ -272,7 +273,7 @@ def _exit(step: Step, zone: CompiledZone) -> Crossing:
     if hint is not None:
         return hint
     if step.leg is not None:
-        return exit_on(spans(step.index, zone, step.leg), step.leg)
+        return exit_on(spans(step.index, zone, step.leg, False), step.leg)
     anchor, zone_state = step.state, step.state.zones[zone.zone.id]
     if anchor.blind:
         return zone_state.entry
@@ -344,16 +345,28 @@ def _passed_zones(step: Step) -> Iterator[tuple[CompiledZone, list[Span]]]:
     leg, state = step.leg, step.state
     if leg is None or not state.known or not step.passes:
         return
-    if step.length_m <= NEAR_M:  # an edge met by so short a leg is near the cell of its end
-        zones = [n.zone for n in step.place.partial if meets(n.zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
-    else:
-        zones = step.index.zones_about(step.place.part, leg.x0, leg.y0, leg.x1, leg.y1)
-    for zone in zones:
-        if zone.zone.id in state.zones or step.index.contains(zone, leg.x1, leg.y1):
+    inside = {zone.zone.id for zone, is_inside, _ in step.contacts() if is_inside}
+    for zone, edges in _on_the_way(step, leg):
+        if zone.zone.id in state.zones or zone.zone.id in inside:
             continue
-        found = spans(step.index, zone, leg)
+        found = spans(step.index, zone, leg, False, edges)
         if found or _through_tunnel(step, zone):
             yield zone, found
+
+
+def _on_the_way(step: Step, leg: Leg) -> list[tuple[CompiledZone, tuple[Edge, ...] | None]]:
+    """Zones whose bounds meet the leg, with their edges near it if those are at hand."""
+    place = step.place
+    if step.length_m <= NEAR_M:  # an edge met by so short a leg is near the cell of its end
+        return [(n.zone, n.near) for n in place.partial if meets(n.zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
+    if step.length_m <= 2.0 * NEAR_M:  # or of its start
+        near = {n.zone.zone.id: (n.zone, n.near) for n in place.partial}
+        for nearby in step.state.placed(step.index).partial:
+            _, edges = near.get(nearby.zone.zone.id, (None, ()))
+            joined = edges if edges is nearby.near else tuple(dict.fromkeys(edges + nearby.near))
+            near[nearby.zone.zone.id] = nearby.zone, joined
+        return [item for item in near.values() if meets(item[0].bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
+    return [(zone, None) for zone in step.index.zones_about(place.part, leg.x0, leg.y0, leg.x1, leg.y1)]
 
 
 def _passed(step: Step, zone: CompiledZone, found: list[Span]) -> None:

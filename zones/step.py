@@ -24,7 +24,7 @@ from zones.plausibility import (
 )
 from zones.segment import Crossing, Leg, entry_on, exit_on, spans
 from zones.settle import Step, confirm, settle, would_change
-from zones.unit_state import Branch, Phase, UnitState
+from zones.unit_state import Branch, Calm, Phase, UnitState
 
 FROZEN_FIXES = 3
 """Identical positions at speed that make a receiver count as stuck."""
@@ -54,14 +54,23 @@ def step(index: ZoneIndex, config: DetectionConfig, state: UnitState, fix: Fix, 
         over_long_m = _over_long_m(index, anchor, fix)
         if state.placed(index).lower_bound_m + place.lower_bound_m > over_long_m:
             _replace_anchor(state, fix, place, over_long_m)
-            state.box = index.quiet_box(fix.latitude, fix.longitude)
+            _settle_down(index, state, fix)
             return Outcome.REJECTED
     accuracy_m = effective_accuracy_m(fix, config)
     if not usable(fix, accuracy_m, config):
         return _pass_over(state, fix, place)
+    if not state.known and place.lower_bound_m > 0.0:
+        state.known = True
+        _replace_anchor(state, fix, place)
+        _settle_down(index, state, fix)
+        return Outcome.USED
     if state.branch is not None:
         return _with_branch(index, config, state, fix, place, out)
     return _against_anchor(index, config, state, fix, place, out)
+
+
+def _settle_down(index: ZoneIndex, state: UnitState, fix: Fix) -> None:
+    state.calm, state.box = Calm.FAR, index.quiet_box(fix.latitude, fix.longitude)
 
 
 def _same_position(one: Fix, other: Fix) -> bool:
@@ -78,7 +87,7 @@ def _replace_anchor(state: UnitState, fix: Fix, place: Place, step_m: float | No
     state.step_m = step_m or 0.0
     state.step_dt_s = 0.0 if step_m is None else fix.time_s - state.since_s
     state.fix, state.since_s, state.blind = fix, fix.time_s, False
-    state.place, state.inside, state.frozen = place, False, 0
+    state.place, state.inside, state.frozen, state.calm = place, False, 0, None
     state.refresh()
 
 
@@ -201,14 +210,14 @@ def _open_branch(this: Step, leap: bool) -> None:
         zone_state = state.zones.get(zone.zone.id)
         was_in = zone_state is not None and (zone_state.phase is Phase.IN or zone_state.run > 0)
         if this.leg is not None and inside is not was_in:
-            found = spans(this.index, zone, this.leg)
+            found = spans(this.index, zone, this.leg, inside)
             hints[zone.zone.id] = entry_on(found, this.leg) if inside else exit_on(found, this.leg)
         if leap and inside and zone.zone.kind is ZoneKind.ACTIVATION:
             reason = "a position no vehicle could have reached"
             this.out.append(Notice(NoticeName.SUSPECT_INSIDE, fix.unit, fix.time_s, zone.zone.id, reason))
     needed = config.suspect_fixes if leap else config.uncorroborated_fixes
     branch = Branch(fix, needed, leap, this.length_m, 1, [fix] if in_zone else [], hints)
-    state.branch = branch
+    state.branch, state.calm = branch, None
     if not state.inside and not state.blind:
         state.drop_position()
     state.refresh()

@@ -54,6 +54,11 @@ class ZoneState(msgspec.Struct, array_like=True):
     """IN by a swap, without ENTERED."""
     evidence: list[Evidence] = []
 
+    @property
+    def is_out(self) -> bool:
+        """The last fix was out of the zone, though not OUTSIDE."""
+        return self.phase is Phase.LEAVING or (self.phase is Phase.CANDIDATE and self.run == 0)
+
     def note(self, fix: Fix, accuracy_m: float) -> None:
         """Remember a fix the coming event rests on; no position."""
         if len(self.evidence) < MAX_EVIDENCE:
@@ -114,15 +119,38 @@ class Gap(msgspec.Struct, array_like=True):
         return self.seq_after - self.seq_before - 1
 
 
-class UnitState:
+class Calm(enum.Enum):
+    """Settled, and in just the zones that hold the anchor: only crossing an edge can change anything."""
+
+    FAR = "FAR"
+    """In no zone."""
+    INSIDE = "INSIDE"
+
+
+class Anchor:
+    """What most fixes need of a unit. First in memory: that of 20,000 units is not in any cache."""
+
+    __slots__ = ("box", "calm", "fix", "place", "since_s")
+
+    def __init__(self, fix: Fix) -> None:
+        self.fix = fix
+        """The last trusted fix."""
+        self.calm: Calm | None = None
+        self.box: Box = NO_BOX
+        """About the anchor of a calm unit: no edge in it."""
+        self.place: Place | None = None
+        """Where the anchor is; None if it was not looked up since it moved, or has no position."""
+        self.since_s = fix.time_s
+        """First fix of a frozen run: since when the position has been what it is."""
+
+
+class UnitState(Anchor):
     """Everything about one unit. Outside every zone `fix` is the only position; the next fix replaces it."""
 
     __slots__ = (
         "blind",
-        "box",
         "branch",
         "dwell_stopped",
-        "fix",
         "frozen",
         "gaps",
         "held",
@@ -134,10 +162,8 @@ class UnitState:
         "last_received_s",
         "lost",
         "passages",
-        "place",
         "quiet",
         "run_from_seq",
-        "since_s",
         "stale",
         "step_dt_s",
         "step_m",
@@ -147,38 +173,31 @@ class UnitState:
     )
 
     def __init__(self, fix: Fix) -> None:
-        self.fix = fix
-        """Anchor: the last trusted fix."""
+        super().__init__(fix)
         self.known = False
         """Whether a usable fix was ever seen; the first one may find the unit inside."""
         self.quiet = False
         """Nothing open: no zone, no branch, nothing held."""
-        self.box: Box = NO_BOX
-        """About the anchor: while the unit stays in it nothing can change. NO_BOX: everything is possible."""
         self.blind = False
         """The anchor's position was dropped (privacy); its time stays."""
         self.inside = False
         """The anchor lies in a zone."""
-        self.place: Place | None = None
-        """Where the anchor is; None if it was not looked up since it moved, or has no position."""
-        self.since_s = fix.time_s
-        """First fix of a frozen run: since when the position has been what it is."""
-        self.step_m = 0.0
-        self.step_dt_s = 0.0
+        self.step_m = self.step_dt_s = 0.0
+        """The step to the anchor; not kept up to date where a calm unit reports its speed."""
         self.frozen = 0
         self.dwell_stopped = False
         self.zones: dict[str, ZoneState] = {}
         self.branch: Branch | None = None
-        self.held: list[Fix] = []
+        self.held: tuple[Fix, ...] = ()
         self.held_due_s = math.inf
-        self.gaps: list[Gap] = []
-        self.passages: list[Passage] = []
+        self.gaps: tuple[Gap, ...] = ()
+        self.passages: tuple[Passage, ...] = ()
         self.run_from_seq = 0
         """Every `seq` from here to the anchor's was used, without a hole."""
-        self.keys: list[tuple[str | None, int]] = []
+        self.keys: tuple[tuple[str | None, int], ...] = ()
         """Others used before."""
-        self.intervals: list[float] = []
-        self.trail: list[tuple[float, float]] = []
+        self.intervals: tuple[float, ...] = ()
+        self.trail: tuple[tuple[float, float], ...] = ()
         """(latitude, longitude) of in-fixes, oldest first."""
         self.stale = self.lost = False
         self.last_received_s = fix.received_s
@@ -194,7 +213,7 @@ class UnitState:
         """Bring the shortcuts up to date after a change."""
         self.quiet = self.known and not self.zones and self.branch is None and not self.held and not self.blind
         if not self.zones:
-            self.trail.clear()
+            self.trail = ()
 
     def placed(self, index: ZoneIndex) -> Place:
         """Where the anchor is in this index; it must have a position."""
@@ -216,17 +235,16 @@ class UnitState:
         if seq is None:
             return
         same_boot = fix.boot_id == before.boot_id
-        if not same_boot:
-            self.keys.clear()
+        keys = self.keys if same_boot else ()
         if self.fix is not fix:
-            self.keys.append((fix.boot_id, seq))
+            keys = (*keys, (fix.boot_id, seq))
         elif not same_boot or before.seq is None or before is fix:
             self.run_from_seq = seq
         elif seq != before.seq + 1:
             first = max(self.run_from_seq, before.seq - MAX_KEYS + 1)
-            self.keys += [(before.boot_id, used) for used in range(first, before.seq + 1)]
+            keys = (*keys, *((before.boot_id, used) for used in range(first, before.seq + 1)))
             self.run_from_seq = seq
-        del self.keys[:-MAX_KEYS]
+        self.keys = keys[-MAX_KEYS:]
 
     def has_seen(self, fix: Fix) -> bool:
         """Whether a fix of the same boot and `seq` was used before."""
@@ -239,31 +257,35 @@ class UnitState:
 
     def note_interval(self, interval_s: float) -> None:
         """Remember how long the unit was silent."""
-        self.intervals.append(interval_s)
-        if len(self.intervals) > MAX_INTERVALS:
-            del self.intervals[0]
+        self.intervals = (*self.intervals[1 - MAX_INTERVALS :], interval_s)
 
     def note_passage(self, passage: Passage) -> None:
         """Remember a stay that has ended."""
-        self.passages.append(passage)
-        del self.passages[:-MAX_PASSAGES]
+        self.passages = (*self.passages[1 - MAX_PASSAGES :], passage)
 
     def drop_position(self) -> None:
         """Forget where the anchor was; its time and all else stay."""
         self.fix = blinded(self.fix)
         self.blind = True
-        self.place, self.box = None, NO_BOX
+        self.place = self.calm = None
+
+    def note_step(self, old: Fix, fix: Fix, length_m: float) -> None:
+        """A calm unit has moved, or not, from one anchor to the next.
+
+        The step is asked for only where neither end of the next one reports a speed.
+        """
+        if length_m > 0.0:
+            self.step_m, self.step_dt_s = length_m, fix.time_s - self.since_s
+        elif old.speed_mps is not None:
+            self.step_m, self.step_dt_s = old.speed_mps, 1.0
 
     def extend_trail(self, latitude: float, longitude: float) -> None:
         """Remember where an in-fix was, if it is some way from the last one remembered."""
-        trail = self.trail
-        if trail:
-            last = trail[-1]
+        if self.trail:
+            last = self.trail[-1]
             if abs(latitude - last[0]) < TRAIL_LATITUDE and abs(longitude - last[1]) < TRAIL_LONGITUDE:
                 return
-            if len(trail) == MAX_TRAIL:
-                del trail[0]
-        trail.append((latitude, longitude))
+        self.trail = (*self.trail[1 - MAX_TRAIL :], (latitude, longitude))
 
 
 def blinded(fix: Fix) -> Fix:
@@ -283,14 +305,14 @@ class _Stored(msgspec.Struct, array_like=True):
     dwell_stopped: bool
     zones: dict[str, ZoneState]
     branch: Branch | None
-    held: list[Fix]
+    held: tuple[Fix, ...]
     held_due_s: float
-    gaps: list[Gap]
-    passages: list[Passage]
+    gaps: tuple[Gap, ...]
+    passages: tuple[Passage, ...]
     run_from_seq: int
-    keys: list[tuple[str | None, int]]
-    intervals: list[float]
-    trail: list[tuple[float, float]]
+    keys: tuple[tuple[str | None, int], ...]
+    intervals: tuple[float, ...]
+    trail: tuple[tuple[float, float], ...]
     stale: bool
     lost: bool
 
@@ -307,7 +329,7 @@ def dump_state(state: UnitState, index: ZoneIndex) -> bytes | None:
     branch = state.branch
     if branch is not None and not index.containing(branch.last.latitude, branch.last.longitude):
         branch = None
-    held = [fix for fix in state.held if index.containing(fix.latitude, fix.longitude)]
+    held = tuple(fix for fix in state.held if index.containing(fix.latitude, fix.longitude))
     if not state.zones and branch is None and not held:
         return None
     stored = _Stored(
@@ -324,7 +346,7 @@ def dump_state(state: UnitState, index: ZoneIndex) -> bytes | None:
         branch,
         held,
         state.held_due_s,
-        [] if not state.gaps else [gap for gap in state.gaps if not gap.late],
+        tuple(gap for gap in state.gaps if not gap.late),
         state.passages,
         state.run_from_seq,
         state.keys,
