@@ -16,6 +16,7 @@ from statistics import median
 from zones.border_zone import ZoneSet
 from zones.events import Detected, Notice, NoticeName
 from zones.fix import Fix, FixType, checked_fix
+from zones.frame import metres_between
 from zones.index import ZoneIndex
 from zones.late import (
     collect,
@@ -85,6 +86,7 @@ class Detector:
         self._timers: list[tuple[float, str]] = []
         self._counts: dict[str, int] = {}
         self._far = self._steady = 0
+        self._gone_reason = "removed"
         self._verdict = Verdict.ACCEPTED
         self._reason = ""
         self._per_latitude = index.metres_per_latitude
@@ -176,7 +178,8 @@ class Detector:
                     return self._feed_slowly(fix, state)
                 self._verdict, self._reason = _ACCEPTED, ""
                 if speed is None:
-                    state.note_step(old, fix, self._over_long_m(old, fix))
+                    length_m = metres_between(old.latitude, old.longitude, latitude, longitude)
+                    state.note_step(old, fix, length_m)
                 if calm is _INSIDE:
                     self._stay(state, old, fix)
                 else:
@@ -431,16 +434,21 @@ class Detector:
 
     # --- zone sets and storage ---
 
-    def swap(self, index: ZoneIndex) -> SwapReport:
-        """Exchange the zone set between two fixes. Never an entry or an exit: notices say what changed."""
-        report = SwapReport(index.version)
+    def swap(self, index: ZoneIndex, now_s: float | None = None) -> SwapReport:
+        """Exchange the zone set between two fixes. Never an entry or an exit: notices say what changed.
+
+        Args:
+            index: The set to take up.
+            now_s: UTC seconds; with it a zone that goes because the time of its set is over is retired as such.
+        """
         notices: list[Notice] = []
+        self._gone_reason = _gone_reason(self._index.zone_set, index.zone_set, now_s)
         self._index = index
         self._per_latitude, self._per_longitude = index.metres_per_latitude, index.metres_per_longitude
         for unit, state in self._units.items():
             self._reclassify(unit, state, notices)
         adopted = sum(n.notice is NoticeName.ADOPTED_INSIDE for n in notices)
-        return SwapReport(report.version, list(notices), adopted, len(notices) - adopted)
+        return SwapReport(index.version, list(notices), adopted, len(notices) - adopted)
 
     def _reclassify(self, unit: str, state: UnitState, notices: list[Notice]) -> None:
         """One unit under the new set: zones are matched by id."""
@@ -482,7 +490,7 @@ class Detector:
     def _retire(self, unit: str, state: UnitState, left: set[str], notices: list[Notice]) -> None:
         for zone_id in [z for z in state.zones if z in left or z not in self._index.zones]:
             del state.zones[zone_id]
-            reason = "moved" if zone_id in self._index.zones else "removed"
+            reason = "moved" if zone_id in self._index.zones else self._gone_reason
             notices.append(Notice(NoticeName.ZONE_RETIRED, unit, state.newest_s, zone_id, reason))
 
     def _adopt(self, unit: str, state: UnitState, members: frozenset[str], notices: list[Notice]) -> None:
@@ -516,3 +524,10 @@ class Detector:
     def forget(self, unit: str) -> None:
         """Drop all that is known of a unit; its next fix is its first."""
         self._units.pop(unit, None)
+
+
+def _gone_reason(old: ZoneSet, new: ZoneSet, now_s: float | None) -> str:
+    """Why a zone of the old set that the new one does not have is retired."""
+    if now_s is not None and old.valid_to_s is not None and old.valid_to_s <= now_s:
+        return "no longer valid"
+    return "removed" if new.zones else "no zone set in force"

@@ -118,11 +118,11 @@ def settle(step: Step) -> None:
 def _in_order(step: Step, first: int) -> None:
     """By time, ENTERED first, then TRACKING, ACTIVATION, CONFIRMATION; notices after."""
 
-    def rank(item: Detected) -> tuple[int, float, bool, int]:
+    def rank(item: Detected) -> tuple[int, float, bool, int, str]:
         if isinstance(item, Notice):
-            return 1, item.time, False, 0
+            return 1, item.time, False, 0, ""
         order = step.index.zones[item.zone_id].order
-        return 0, item.time, item.event is EventName.EXITED, order
+        return 0, item.time, item.event is EventName.EXITED, order, item.zone_id
 
     step.out[first:] = sorted(step.out[first:], key=rank)
 

@@ -9,14 +9,15 @@ import msgspec
 
 from zones.events import Direction, Evidence, Kind
 from zones.fix import Fix
+from zones.frame import metres_between
 from zones.grid import Place
 from zones.index import ZoneIndex
 from zones.quiet_map import NO_BOX, Box
 from zones.segment import Crossing
 
 MAX_TRAIL = 8
-"""Positions kept to tell the direction of an entry, about 10 m apart: TRAIL_LATITUDE or TRAIL_LONGITUDE."""
-TRAIL_LATITUDE, TRAIL_LONGITUDE = 9e-5, 13e-5
+"""Positions kept to tell the direction of an entry, TRAIL_STEP_M apart."""
+TRAIL_STEP_M = 10.0
 MAX_PASSAGES = 8
 MAX_KEYS = 16
 MAX_INTERVALS = 8
@@ -281,10 +282,8 @@ class UnitState(Anchor):
 
     def extend_trail(self, latitude: float, longitude: float) -> None:
         """Remember where an in-fix was, if it is some way from the last one remembered."""
-        if self.trail:
-            last = self.trail[-1]
-            if abs(latitude - last[0]) < TRAIL_LATITUDE and abs(longitude - last[1]) < TRAIL_LONGITUDE:
-                return
+        if self.trail and metres_between(*self.trail[-1], latitude, longitude) < TRAIL_STEP_M:
+            return
         self.trail = (*self.trail[1 - MAX_TRAIL :], (latitude, longitude))
 
 
