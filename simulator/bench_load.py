@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zones.border_zone import ZoneKind, ZoneSet
+from zones.border_zone import BorderZone, ZoneKind, ZoneSet
 from zones.fix import Fix, FixType
 from zones.frame import lv95, lv95_to_degrees
 
@@ -23,7 +23,7 @@ LAG_S = 0.2
 """From fix to agent."""
 INSIDE_SHARE = 0.0935
 """Of all fixes of the border mix, inside a zone (design/detection.md section 8)."""
-DISC_M = 5_300.0
+DISC_M = 5_900.0
 """Vehicles of the border mix start this near to a crossing: chosen to give INSIDE_SHARE."""
 COUNTRY = (2_500_000.0, 1_080_000.0, 2_820_000.0, 1_290_000.0)
 """LV95 box the inland vehicles drive in, metres."""
@@ -91,6 +91,20 @@ def crossing_places(zone_set: ZoneSet) -> list[tuple[float, float]]:
                 sum(y for _, y in ring) / len(ring),
             )
     return [middles[key] for key in sorted(middles)]
+
+
+def small_zones(count: int, seed: int) -> ZoneSet:
+    """So many activation-sized zones at random places of the country: eight corners, about 150 m across."""
+    dice = random.Random(seed)
+    west, south, east, north = COUNTRY
+    zones: list[BorderZone] = []
+    for number in range(count):
+        x, y = dice.uniform(west, east), dice.uniform(south, north)
+        corners = [lv95_to_degrees(x + 75.0 * math.cos(k * math.pi / 4), y + 75.0 * math.sin(k * math.pi / 4))
+                   for k in range(8)]  # fmt: skip
+        ring = tuple((lon, lat) for lat, lon in [*corners, corners[0]])
+        zones.append(BorderZone(id=f"z{number}", polygons=((ring,),), crossing=f"z{number}"))
+    return ZoneSet(f"bench-{count}", tuple(zones))
 
 
 def _start(dice: random.Random, places: list[tuple[float, float]] | None) -> tuple[float, float]:
