@@ -11,7 +11,7 @@ cell the unit is, so keeping it keeps no position (privacy).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ QUIET_REACH_M = 5_000.0
 MAX_QUIET_CELLS = 16_000_000
 """Bound of one raster, a byte a cell; a wider group of zones gets coarser cells."""
 MAX_RINGS = 100
+SHARED_RINGS = 8
+"""From here on boxes are those of every second, fourth, eighth cell: within a quarter of their rings."""
+MAX_SHARED = 16_384
 METRES_PER_DEGREE = 111_000.0
 """Of latitude, a little short: cells come out no smaller than asked for."""
 BEND_M = 0.2
@@ -57,6 +60,8 @@ class QuietMap:
     """By ring: what a box is narrower at each side, degrees of latitude and of longitude."""
     off_rings: int
     """Rings about a cell off the raster."""
+    shared: dict[int, Box] = field(default_factory=dict)
+    """Boxes of cells far from every edge, made when first asked for; at most MAX_SHARED."""
 
     def box(self, latitude: float, longitude: float) -> Box:
         """The box about a position, or NO_BOX where an edge is too near, or where no position can be."""
@@ -65,14 +70,25 @@ class QuietMap:
         offset = (longitude - self.west0 + 180.0) % 360.0 - 180.0
         row = math.floor((latitude - self.south) / self.d_lat)
         column = math.floor((offset - self.west) / self.d_lon)
-        if 0 <= row < self.height and 0 <= column < self.width:
-            rings = self.rings[row * self.width + column]
-            if rings == 0:
-                return NO_BOX
-        else:
-            rings = self.off_rings
-        pad_lat, pad_lon = self.pads[rings]
         base = longitude - offset + self.west
+        if not (0 <= row < self.height and 0 <= column < self.width):
+            return self._box(row, column, self.off_rings, base)
+        rings = self.rings[row * self.width + column]
+        if rings < SHARED_RINGS:
+            return self._box(row, column, rings, base) if rings else NO_BOX
+        # Far from every edge many vehicles share one box, of a cell nearby: less memory, oftener in the cache.
+        step = 1 << (rings.bit_length() - 3)
+        row, column = min(row - row % step, self.height - 1), min(column - column % step, self.width - 1)
+        key = row * self.width + column
+        box = self.shared.get(key)
+        if box is None or not box[1] < longitude < box[3]:
+            if len(self.shared) >= MAX_SHARED:
+                self.shared.clear()
+            box = self.shared[key] = self._box(row, column, self.rings[key], base)
+        return box
+
+    def _box(self, row: int, column: int, rings: int, base: float) -> Box:
+        pad_lat, pad_lon = self.pads[rings]
         return (
             max(self.south + (row - rings + 1) * self.d_lat + pad_lat, -90.0),
             max(base + (column - rings + 1) * self.d_lon + pad_lon, -180.0),
