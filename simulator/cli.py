@@ -27,6 +27,7 @@ class Place:
 
 COMMANDS = {
     "demo": Place("simulator.commands", "demo"),
+    "bench": Place("simulator.commands", "bench"),
     "init": Place("agent.commands", "init"),
     "agent": Place("agent.commands", "agent"),
     "customs": Place("simulator.customs.commands", "customs"),

@@ -1,4 +1,4 @@
-"""`borderlane demo`: the command line of the whole system."""
+"""`borderlane demo` and `borderlane bench`: the command lines of the whole system."""
 
 from __future__ import annotations
 
@@ -95,3 +95,27 @@ async def _demo(options: object, as_json: bool) -> int:
     for finding in outcome.findings[:50] if as_json else ():
         console.print(f"{finding.what}: {finding.key}: {finding.detail}", highlight=False)
     return 0 if outcome.report["ok"] else NOT_GOOD
+
+
+def bench(
+    groups: Annotated[list[str] | None, typer.Argument(help="What to measure: detection. Default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array of figures.")] = False,
+    scale: Annotated[float, typer.Option(min=0.001, max=1.0, help="Share of the full load, to try it out.")] = 1.0,
+) -> None:
+    """Measure how fast this machine does it, beside what others do in the same run."""
+    from rich.console import Console
+
+    from simulator.bench import GROUPS, Figure
+
+    for unknown in [group for group in groups or () if group not in GROUPS]:
+        typer.echo(f"error: {unknown!r}: expected {', '.join(GROUPS)}", err=True)
+        raise typer.Exit(WRONG_USAGE)
+    console, figures = Console(stderr=True), list[Figure]()
+    for group in groups or GROUPS:
+        for figure in GROUPS[group](lambda words: console.print(words, style="dim"), scale=scale):
+            figures.append(figure)
+            if not as_json:
+                peers = "".join(f"  {name} {value:,.0f}" for name, value in figure.peers.items())
+                typer.echo(f"{figure.id:<24}{figure.value:>14,.1f} {figure.unit}{peers}")
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(figures), indent=1))

@@ -10,11 +10,13 @@ import enum
 import heapq
 import math
 from dataclasses import dataclass, field
+from math import sqrt
 from statistics import median
 
 from zones.border_zone import ZoneSet
 from zones.events import Detected, Notice, NoticeName
 from zones.fix import Fix, FixType, checked_fix
+from zones.frame import metres_between
 from zones.index import ZoneIndex
 from zones.late import (
     collect,
@@ -25,21 +27,23 @@ from zones.late import (
     keep_gap,
     next_released,
     open_gap,
+    reach_of,
     replay_gap,
 )
 from zones.membership import Membership, classify
 from zones.plausibility import DetectionConfig, effective_accuracy_m
-from zones.segment import Crossing
+from zones.segment import Crossing, is_clear
 from zones.step import Outcome, step
-from zones.unit_state import UNPLACED, Phase, UnitState, ZoneState, dump_state, load_state
+from zones.unit_state import Calm, Phase, UnitState, ZoneState, dump_state, load_state
 
 MAX_UNITS = 200_000
 """Units remembered; the one seen first among those in no zone makes room."""
 STALE_INTERVALS, LOST_INTERVALS = 1.5, 3.0
 """Usual intervals of a unit before its silence says something (design/domain.md section 6)."""
 
-_NO_POSITION = FixType.NONE
 _SIMULATED = FixType.SIMULATED
+_NOT_QUICK = (FixType.NONE, FixType.ESTIMATED, FixType.SIMULATED)
+"""Their fixes need a closer look, or none."""
 
 
 class Verdict(enum.Enum):
@@ -52,6 +56,10 @@ class Verdict(enum.Enum):
     LATE = "late"
     """Older than the newest; used where a gap is known, else dropped."""
     REFUSED = "refused"
+
+
+_ACCEPTED = Verdict.ACCEPTED
+_FAR, _INSIDE = Calm.FAR, Calm.INSIDE
 
 
 @dataclass(frozen=True)
@@ -77,13 +85,19 @@ class Detector:
         self._units: dict[str, UnitState] = {}
         self._timers: list[tuple[float, str]] = []
         self._counts: dict[str, int] = {}
-        self._fast = 0
+        self._far = self._steady = 0
+        self._gone_reason = "removed"
         self._verdict = Verdict.ACCEPTED
         self._reason = ""
         self._outcome: Outcome | None = None
         self._per_latitude = index.metres_per_latitude
         self._per_longitude = index.metres_per_longitude
         self._future_s = self._config.future_tolerance_s
+        self._late_gap_s = self._config.late_gap_s
+        self._usable_m = self._config.accuracy_usable_m
+        self._gate_mps = self._config.speed_gate_mps
+        self._moving_mps = self._config.exit_moving_mps
+        self._stale_s = self._config.stale_after_s
 
     # --- what is known ---
 
@@ -121,8 +135,9 @@ class Detector:
     def counters(self) -> dict[str, int]:
         """Fixes by verdict (`accepted`, `held`, `duplicate`, `late`, `refused`); the used also by outcome."""
         counts = dict(self._counts)
-        for name in (Verdict.ACCEPTED.value, Outcome.REJECTED.value):
-            counts[name] = counts.get(name, 0) + self._fast
+        for name, quick in ((Outcome.REJECTED.value, self._far), (Outcome.STEADY.value, self._steady)):
+            counts[name] = counts.get(name, 0) + quick
+            counts[Verdict.ACCEPTED.value] = counts.get(Verdict.ACCEPTED.value, 0) + quick
         for verdict in Verdict:
             counts.setdefault(verdict.value, 0)
         return counts
@@ -157,34 +172,86 @@ class Detector:
     def feed(self, fix: Fix) -> list[Detected]:
         """Take one fix; give the events and notices it settles, in order. Never raises."""
         state = self._units.get(fix.unit)
-        if state is not None and state.quiet:
-            # Fast path: no zone open and none within reach of the step. Every comparison is false for NaN.
+        if state is not None and (calm := state.calm) is not None:
+            # Only an edge on the way can change anything. Every comparison is false for NaN.
             old = state.fix
-            time_s, speed, heading = fix.time_s, fix.speed_mps, fix.heading_deg
-            d_lat = (fix.latitude - old.latitude) * self._per_latitude
-            d_lon = (fix.longitude - old.longitude) * self._per_longitude
-            length_m = math.sqrt(d_lat * d_lat + d_lon * d_lon)
+            time_s, seq, speed, heading = fix.time_s, fix.seq, fix.speed_mps, fix.heading_deg
             if (
-                length_m < state.lower_bound_m
-                and old.time_s < time_s <= fix.received_s + self._future_s
-                and fix.accuracy_m >= 0.0
-                and (fix.seq is None or (old.seq is not None and fix.seq == old.seq + 1))
+                old.time_s < time_s <= fix.received_s + self._future_s
+                and (seq is None or seq - 1 == old.seq)
                 and fix.boot_id == old.boot_id
-                and fix.fix_type is not _NO_POSITION
-                and fix.fix_type is not _SIMULATED
+                and fix.accuracy_m >= 0.0
                 and (speed is None or 0.0 <= speed <= 1_000.0)
                 and (heading is None or 0.0 <= heading <= 360.0)
+                and fix.fix_type not in _NOT_QUICK
+                and (calm is _FAR or self._is_plain(old, fix))
             ):
-                state.fix = fix
-                state.lower_bound_m -= length_m
-                if length_m > 0.0:
-                    state.step_m, state.step_dt_s = length_m, time_s - state.since_s
+                south, west, north, east = state.box
+                latitude, longitude = fix.latitude, fix.longitude
+                if south < latitude < north and west < longitude < east:
+                    state.place = None
+                elif not self._way_is_clear(state, old, fix):
+                    return self._feed_slowly(fix, state)
+                self._verdict, self._reason = _ACCEPTED, ""
+                if speed is None:
+                    length_m = metres_between(old.latitude, old.longitude, latitude, longitude)
+                    state.note_step(old, fix, length_m)
+                if calm is _INSIDE:
+                    self._stay(state, old, fix)
+                else:
+                    self._far += 1
+                if latitude != old.latitude or longitude != old.longitude:
                     state.since_s = time_s
-                    state.part = UNPLACED
-                self._fast += 1
-                self._verdict, self._reason = Verdict.ACCEPTED, ""
+                state.fix = fix
                 return []
         return self._feed_slowly(fix, state)
+
+    def _over_long_m(self, old: Fix, fix: Fix) -> float:
+        d_lat = (fix.latitude - old.latitude) * self._per_latitude
+        d_lon = (fix.longitude - old.longitude) * self._per_longitude
+        return sqrt(d_lat * d_lat + d_lon * d_lon)
+
+    def _is_plain(self, old: Fix, fix: Fix) -> bool:
+        """In a zone: no silence, no leap, accurate enough, no stuck receiver."""
+        accuracy_m, speed_mps, dt_s = fix.accuracy_m, fix.speed_mps, fix.time_s - old.time_s
+        if dt_s > self._late_gap_s or accuracy_m > self._usable_m or (accuracy_m == 0.0 and fix.hdop is not None):
+            return False
+        if fix.latitude == old.latitude and fix.longitude == old.longitude:
+            return speed_mps is None or speed_mps <= self._moving_mps
+        return self._over_long_m(old, fix) <= self._gate_mps * dt_s
+
+    def _way_is_clear(self, state: UnitState, old: Fix, fix: Fix) -> bool:
+        """Whether no edge is on the way from the anchor to the fix; if so, `state.place` is that of the fix."""
+        index, latitude, longitude = self._index, fix.latitude, fix.longitude
+        box = index.quiet_box(latitude, longitude)
+        if box[0] < old.latitude < box[2] and box[1] < old.longitude < box[3]:
+            inside = box[0] < latitude < box[2] and box[1] < longitude < box[3]
+            if inside:
+                state.box, state.place = box, None
+            return inside
+        if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
+            return False
+        before, place = state.placed(index), index.place(latitude, longitude)
+        if place.part != before.part or not is_clear(before, place):
+            return False
+        state.box, state.place = box, place
+        return True
+
+    def _stay(self, state: UnitState, old: Fix, fix: Fix) -> None:
+        """What a unit that stays in its zones leaves behind, and its timer."""
+        self._steady += 1
+        self._outcome = Outcome.STEADY
+        if fix.latitude != old.latitude or fix.longitude != old.longitude:
+            state.frozen, state.dwell_stopped = 0, False
+            state.extend_trail(fix.latitude, fix.longitude)
+        else:
+            state.frozen += 1
+        state.note_interval(fix.time_s - old.time_s)
+        received_s = fix.received_s
+        if received_s > state.last_received_s:
+            state.last_received_s = received_s
+        if state.timer_s is None or state.timer_s > received_s + self._stale_s:
+            self._arm(state, fix.unit)
 
     def _feed_slowly(self, fix: Fix, state: UnitState | None) -> list[Detected]:
         out: list[Detected] = []
@@ -206,6 +273,7 @@ class Detector:
         elif fix.time_s < state.newest_s:
             self._take_late(state, fix, out)
         elif state.held or (state.zones and is_hole(state, fix)):
+            state.calm = None
             self._order(state, fix, out)
         else:
             self._use(state, fix, out)
@@ -234,10 +302,8 @@ class Detector:
     def _is_duplicate(self, state: UnitState, fix: Fix) -> bool:
         """Same boot and seq, or same time: of two positions for one time the more accurate is kept."""
         old = state.fix
-        if fix.seq is not None:
-            key = (fix.boot_id, fix.seq)
-            if key == (old.boot_id, old.seq) or key in state.keys:
-                return True
+        if state.has_seen(fix):
+            return True
         if fix.time_s != state.newest_s:
             return False
         if state.branch is not None or state.blind:
@@ -245,6 +311,7 @@ class Detector:
         same = fix.latitude == old.latitude and fix.longitude == old.longitude
         if same and fix.seq is not None and fix.boot_id == old.boot_id:
             state.fix = fix  # its `seq` has come: no hole before the next one
+            state.saw(old, fix)
         better = effective_accuracy_m(fix, self._config) < effective_accuracy_m(old, self._config)
         return same or not better
 
@@ -283,17 +350,15 @@ class Detector:
         return False
 
     def _use(self, state: UnitState, fix: Fix, out: list[Detected]) -> None:
+        before = state.fix
         gap = open_gap(state, fix, self._config)
-        reach_m = state.lower_bound_m
-        if state.inside and fix.time_s > state.fix.time_s:
-            state.intervals.append(fix.time_s - state.fix.time_s)
-        if fix.seq is not None:
-            if fix.boot_id != state.fix.boot_id:
-                state.keys.clear()
-            state.keys.append((fix.boot_id, fix.seq))
+        reach_m = 0.0 if gap is None else reach_of(self._index, state)
+        if state.inside and fix.time_s > before.time_s:
+            state.note_interval(fix.time_s - before.time_s)
         outcome = self._outcome = step(self._index, self._config, state, fix, out)
+        state.saw(before, fix)
         if gap is not None:
-            keep_gap(state, gap, fix, reach_m, self._config)
+            keep_gap(self._index, state, gap, fix, reach_m, self._config)
         self._count(outcome.value)
         self._note(Verdict.ACCEPTED)
 
@@ -311,10 +376,15 @@ class Detector:
         """Timers after a fix: it is neither stale nor lost, and something may be due."""
         state.stale = state.lost = False
         state.last_received_s = max(state.last_received_s, fix.received_s)
+        if state.zones or state.gaps or state.held:
+            self._arm(state, fix.unit)
+
+    def _arm(self, state: UnitState, unit: str) -> None:
+        """Set the unit's timer, if something falls due before it."""
         due_s = self._due_of(state)
         if due_s < math.inf and (state.timer_s is None or due_s < state.timer_s):
             state.timer_s = due_s
-            heapq.heappush(self._timers, (due_s, fix.unit))
+            heapq.heappush(self._timers, (due_s, unit))
 
     def _due_of(self, state: UnitState) -> float:
         """When something falls due for a unit without another fix."""
@@ -374,23 +444,29 @@ class Detector:
         silent_s = now_s - state.last_received_s
         if now_s >= state.last_received_s + lost_s:
             state.stale = state.lost = True
+            state.calm = None
             out.append(Notice(NoticeName.LOST, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
         elif now_s >= state.last_received_s + stale_s and not state.stale:
-            state.stale = True
+            state.stale, state.calm = True, None
             out.append(Notice(NoticeName.STALE, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
 
     # --- zone sets and storage ---
 
-    def swap(self, index: ZoneIndex) -> SwapReport:
-        """Exchange the zone set between two fixes. Never an entry or an exit: notices say what changed."""
-        report = SwapReport(index.version)
+    def swap(self, index: ZoneIndex, now_s: float | None = None) -> SwapReport:
+        """Exchange the zone set between two fixes. Never an entry or an exit: notices say what changed.
+
+        Args:
+            index: The set to take up.
+            now_s: UTC seconds; with it a zone that goes because the time of its set is over is retired as such.
+        """
         notices: list[Notice] = []
+        self._gone_reason = _gone_reason(self._index.zone_set, index.zone_set, now_s)
         self._index = index
         self._per_latitude, self._per_longitude = index.metres_per_latitude, index.metres_per_longitude
         for unit, state in self._units.items():
             self._reclassify(unit, state, notices)
         adopted = sum(n.notice is NoticeName.ADOPTED_INSIDE for n in notices)
-        return SwapReport(report.version, list(notices), adopted, len(notices) - adopted)
+        return SwapReport(index.version, list(notices), adopted, len(notices) - adopted)
 
     def _reclassify(self, unit: str, state: UnitState, notices: list[Notice]) -> None:
         """One unit under the new set: zones are matched by id."""
@@ -399,13 +475,15 @@ class Detector:
         if state.branch is not None:
             hints = state.branch.hints
             state.branch.hints = {z: at for z, at in hints.items() if z in self._index.zones}
+        state.place = state.calm = None
         if state.blind or not state.known:
             self._retire(unit, state, set(), notices)
             return
         fix = state.fix
         place = self._index.place(fix.latitude, fix.longitude)
-        state.lower_bound_m = place.lower_bound_m
-        state.part, state.x, state.y = place.part, place.x, place.y
+        if state.quiet and place.lower_bound_m > 0.0:
+            return
+        state.place = place
         members = self._index.containing(fix.latitude, fix.longitude)
         accuracy_m = effective_accuracy_m(fix, self._config)
         gone = {n.zone.zone.id for n in place.partial if self._left(n.clearance_m(place.x, place.y), accuracy_m)}
@@ -430,12 +508,13 @@ class Detector:
     def _retire(self, unit: str, state: UnitState, left: set[str], notices: list[Notice]) -> None:
         for zone_id in [z for z in state.zones if z in left or z not in self._index.zones]:
             del state.zones[zone_id]
-            reason = "moved" if zone_id in self._index.zones else "removed"
+            reason = "moved" if zone_id in self._index.zones else self._gone_reason
             notices.append(Notice(NoticeName.ZONE_RETIRED, unit, state.newest_s, zone_id, reason))
 
     def _adopt(self, unit: str, state: UnitState, members: frozenset[str], notices: list[Notice]) -> None:
         fix = state.fix
-        at = Crossing(fix.time_s, fix.latitude, fix.longitude, state.x, state.y)
+        place = state.placed(self._index)
+        at = Crossing(fix.time_s, fix.latitude, fix.longitude, place.x, place.y)
         for zone_id in sorted(members - state.zones.keys()):
             state.zones[zone_id] = ZoneState(Phase.IN, at, at, 1, fix.time_s, adopted=True)
             reason = "inside when the zone came into force"
@@ -463,3 +542,10 @@ class Detector:
     def forget(self, unit: str) -> None:
         """Drop all that is known of a unit; its next fix is its first."""
         self._units.pop(unit, None)
+
+
+def _gone_reason(old: ZoneSet, new: ZoneSet, now_s: float | None) -> str:
+    """Why a zone of the old set that the new one does not have is retired."""
+    if now_s is not None and old.valid_to_s is not None and old.valid_to_s <= now_s:
+        return "no longer valid"
+    return "removed" if new.zones else "no zone set in force"

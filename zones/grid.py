@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from zones.border_zone import BorderZone, ZoneKind
 from zones.frame import Frame
 from zones.membership import EDGE_M, Edge, clearance_m, ray_inside
+from zones.quiet_map import QuietMap, build_quiet_map
 
 CELL_M = 200.0
 """Side of a cell; 40 m cells cost 26 times the build time for nothing (design/detection.md section 4)."""
@@ -32,8 +33,8 @@ MAX_CELLS = 8_000_000
 """Bound of one grid; a wider group of zones gets coarser cells."""
 BYTE_M = 20.0
 """Step of the stored distance bound: 250 steps reach REACH_M in one byte."""
-RAY_RING_EDGES = 64
-"""Up to here a cell keeps the whole ring for the ray; above, only the edges that can matter."""
+WHOLE_RING_EDGES = 64
+"""Up to here a zone's edges are all searched at once; above, by rows of the grid."""
 BLOCK_CELLS = 16
 """Side of a block, in cells: segments look for zones by block."""
 
@@ -117,6 +118,7 @@ class Part:
     partial: dict[int, tuple[Nearby, ...]]
     blocks: dict[tuple[int, int], tuple[CompiledZone, ...]]
     """Blocks of BLOCK_CELLS cells a side to the zones whose bounds meet them."""
+    quiet: QuietMap
 
     def place(self, number: int, latitude: float, longitude: float) -> Place:
         """Look a position up."""
@@ -127,6 +129,34 @@ class Part:
         cell = row * self.width + column
         full = self.full_sets[self.full_number[cell]]
         return Place(number, x, y, self.bound_bytes[cell] * BYTE_M, full, self.partial.get(cell, ()))
+
+    def contains(self, zone: CompiledZone, x: float, y: float) -> bool:
+        """Whether a point of the frame, metres, is in one of the zones or on its boundary."""
+        column, row = int(x // self.cell_m) - self.column0, int(y // self.cell_m) - self.row0
+        if not (0 <= column < self.width and 0 <= row < self.height):
+            return False
+        cell = row * self.width + column
+        for nearby in self.partial.get(cell, ()):
+            if nearby.zone is zone:
+                return nearby.contains(x, y)
+        return zone.zone.id in self.full_sets[self.full_number[cell]]
+
+    def edges_near(self, zone: CompiledZone, y_low: float, y_high: float) -> Iterable[Edge]:
+        """The zone's edges that can meet a band of northings; each at most once."""
+        if len(zone.edges) <= WHOLE_RING_EDGES:
+            return zone.edges
+        rows = range(int(y_low // self.cell_m), int(y_high // self.cell_m) + 1)
+        return {edge: None for row in rows for edge in zone.rows.get(row, ())}
+
+    def zones_about(self, west: float, south: float, east: float, north: float) -> Iterable[CompiledZone]:
+        """Zones whose bounds may meet a box, metres."""
+        side = self.cell_m * BLOCK_CELLS
+        found: dict[str, CompiledZone] = {}
+        for column in range(int(west // side), int(east // side) + 1):
+            for row in range(int(south // side), int(north // side) + 1):
+                for zone in self.blocks.get((column, row), ()):
+                    found[zone.zone.id] = zone
+        return found.values()
 
     def holds(self, latitude: float, longitude: float) -> bool:
         """Whether a position may be near a zone of this part."""
@@ -146,7 +176,7 @@ def build_part(
     number: int, frame: Frame, zones: list[BorderZone], west0: float, box: tuple[float, float, float, float]
 ) -> tuple[Part, list[CompiledZone]]:
     """Compile zones that share a frame; `box`: their south, north, and west, east as offsets from `west0`."""
-    all_edges = [_project(frame, zone) for zone in zones]
+    all_edges = [project(frame, zone) for zone in zones]
     west = min(e[0] for edges in all_edges for e in edges) - REACH_M
     east = max(e[0] for edges in all_edges for e in edges) + REACH_M
     south = min(e[1] for edges in all_edges for e in edges) - REACH_M
@@ -155,17 +185,10 @@ def build_part(
     while (east - west) / cell_m * ((north - south) / cell_m) > MAX_CELLS:
         cell_m *= 2.0
     grid = _Grid(cell_m, int(west // cell_m), int(south // cell_m), int(east // cell_m), int(north // cell_m))
-    compiled = [_compile_zone(zone, number, frame, edges, cell_m) for zone, edges in zip(zones, all_edges, strict=True)]
+    compiled = [compile_zone(zone, number, frame, edges, cell_m) for zone, edges in zip(zones, all_edges, strict=True)]
     for zone in compiled:
         grid.add(zone)
-    pad_lat = REACH_M / 110_000.0
-    pad_lon = pad_lat / max(0.05, math.cos(math.radians(min(87.0, max(abs(box[0]), abs(box[1]))))))
-    bounds_deg = (
-        box[0] - pad_lat,
-        box[1] + pad_lat,
-        box[2] - pad_lon,
-        box[3] + pad_lon,
-    )
+    bounds_deg = padded(box)
     part = Part(
         frame,
         bounds_deg,
@@ -180,11 +203,20 @@ def build_part(
         tuple(grid.sets),
         {cell: tuple(entries) for cell, entries in grid.partial.items()},
         {block: tuple(members) for block, members in _blocks(compiled, cell_m * BLOCK_CELLS).items()},
+        build_quiet_map(degree_edges(zones, west0), west0, box),
     )
     return part, compiled
 
 
-def _project(frame: Frame, zone: BorderZone) -> tuple[Edge, ...]:
+def padded(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """South, north, west, east in degrees with REACH_M around them."""
+    pad_lat = REACH_M / 110_000.0
+    pad_lon = pad_lat / max(0.05, math.cos(math.radians(min(87.0, max(abs(box[0]), abs(box[1]))))))
+    return box[0] - pad_lat, box[1] + pad_lat, box[2] - pad_lon, box[3] + pad_lon
+
+
+def project(frame: Frame, zone: BorderZone) -> tuple[Edge, ...]:
+    """The edges of a zone in metres of a frame."""
     edges: list[Edge] = []
     for rings in zone.polygons:
         for ring in rings:
@@ -193,6 +225,18 @@ def _project(frame: Frame, zone: BorderZone) -> tuple[Edge, ...]:
                 if x1 != x2 or y1 != y2:
                     edges.append((x1, y1, x2, y2))
     return tuple(edges)
+
+
+def degree_edges(zones: list[BorderZone], west0: float) -> npt.NDArray[np.float64]:
+    """Every edge as a row (longitude offset from `west0`, latitude, and the same of its other end)."""
+    rows = [
+        (offset_deg(lon1, west0), lat1, offset_deg(lon1, west0) + offset_deg(lon2, lon1), lat2)
+        for zone in zones
+        for rings in zone.polygons
+        for ring in rings
+        for (lon1, lat1), (lon2, lat2) in pairwise(ring)
+    ]
+    return np.array(rows, np.float64).reshape(-1, 4)
 
 
 def _split(ring: tuple[tuple[float, float], ...]) -> Iterator[tuple[float, float]]:
@@ -207,7 +251,8 @@ def _split(ring: tuple[tuple[float, float], ...]) -> Iterator[tuple[float, float
     yield ring[-1]
 
 
-def _compile_zone(zone: BorderZone, part: int, frame: Frame, edges: tuple[Edge, ...], cell_m: float) -> CompiledZone:
+def compile_zone(zone: BorderZone, part: int, frame: Frame, edges: tuple[Edge, ...], cell_m: float) -> CompiledZone:
+    """One zone with its edges by rows of a grid of `cell_m`."""
     rows: dict[int, list[Edge]] = {}
     for edge in edges:
         low, high = min(edge[1], edge[3]), max(edge[1], edge[3])
@@ -332,8 +377,6 @@ class _Grid:
         return known
 
     def _ring(self, zone: CompiledZone, row: int, column: int) -> tuple[Edge, ...]:
-        if len(zone.edges) <= RAY_RING_EDGES:
-            return zone.edges
         west = (column + self.column0) * self.cell_m
         return tuple(e for e in zone.rows.get(row + self.row0, ()) if e[0] >= west or e[2] >= west)
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from zones.border_zone import BorderZone, ZoneSet
 from zones.frame import Frame, frame_for
 from zones.grid import (
-    BLOCK_CELLS,
     NOWHERE,
-    RAY_RING_EDGES,
     CompiledZone,
     Part,
     Place,
@@ -23,6 +21,8 @@ from zones.grid import (
     unit_vector,
 )
 from zones.membership import Edge
+from zones.quiet_map import NO_BOX, Box
+from zones.tree import TreePart, build_tree_part
 
 CLUSTER_M = 20_000.0
 """Zones closer than this share a frame."""
@@ -30,6 +30,10 @@ MAX_DEGREE_M = 111_700.0
 """No degree of latitude, and no degree of longitude times cos(latitude), is longer on WGS 84."""
 LENGTH_SLACK = 1.005
 """Frames are off by at most 0.3 %; a length used to reject must never be too short."""
+GRID_ZONES = 2_000
+"""Cells of a grid cost 66 MB for 1,000 zones and 649 MB for 10,000 (design/detection.md section 4)."""
+FAR_DEG = 0.02
+"""Side of a cell far from every part: two of them are less than REACH_M, north and east."""
 MAX_SEARCH_M = 25_000.0
 """Longer segments are not searched for zones between their ends."""
 
@@ -39,11 +43,16 @@ class ZoneIndex:
     """All zones of one set, immutable, shared by all units."""
 
     zone_set: ZoneSet
-    parts: tuple[Part, ...]
+    parts: tuple[Part | TreePart, ...]
     zones: dict[str, CompiledZone]
     metres_per_longitude: float
     """Over-long scale at the lowest latitude of any zone: lengths for rejecting are never too short."""
     metres_per_latitude: float = field(default=MAX_DEGREE_M * LENGTH_SLACK)
+
+    @property
+    def kind(self) -> str:
+        """`grid`, or above GRID_ZONES zones `tree`: what answers near the zones, for the log."""
+        return "tree" if any(isinstance(part, TreePart) for part in self.parts) else "grid"
 
     @property
     def version(self) -> str:
@@ -59,6 +68,15 @@ class ZoneIndex:
                 return part.place(number, latitude, longitude)
         return NOWHERE
 
+    def quiet_box(self, latitude: float, longitude: float) -> Box:
+        """A box in degrees about a position in which no zone begins or ends; NO_BOX near an edge."""
+        if len(self.parts) == 1:
+            return self.parts[0].quiet.box(latitude, longitude)
+        for part in self.parts:
+            if part.holds(latitude, longitude):
+                return _meet(part.quiet.box(latitude, longitude), _box_of(part, longitude))
+        return _far_box(latitude, longitude)
+
     def containing(self, latitude: float, longitude: float) -> frozenset[str]:
         """Ids of the zones a position is in; the boundary counts as inside."""
         place = self.place(latitude, longitude)
@@ -66,37 +84,19 @@ class ZoneIndex:
 
     def contains(self, zone: CompiledZone, x: float, y: float) -> bool:
         """Whether a point of the zone's frame, metres, is in the zone or on its boundary."""
-        part = self.parts[zone.part]
-        column, row = int(x // part.cell_m) - part.column0, int(y // part.cell_m) - part.row0
-        if not (0 <= column < part.width and 0 <= row < part.height):
-            return False
-        cell = row * part.width + column
-        if zone.zone.id in part.full_sets[part.full_number[cell]]:
-            return True
-        return any(n.zone is zone and n.contains(x, y) for n in part.partial.get(cell, ()))
+        return self.parts[zone.part].contains(zone, x, y)
 
     def edges_near(self, zone: CompiledZone, y_low: float, y_high: float) -> Iterable[Edge]:
         """The zone's edges that can meet a band of northings; each at most once."""
-        if len(zone.edges) <= RAY_RING_EDGES:
-            return zone.edges
-        cell_m = self.parts[zone.part].cell_m
-        rows = range(int(y_low // cell_m), int(y_high // cell_m) + 1)
-        return {edge: None for row in rows for edge in zone.rows.get(row, ())}
+        return self.parts[zone.part].edges_near(zone, y_low, y_high)
 
     def zones_about(self, part: int, x0: float, y0: float, x1: float, y1: float) -> list[CompiledZone]:
         """Zones whose bounds meet the box of a segment; none for a segment longer than MAX_SEARCH_M."""
         west, east, south, north = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
         if part < 0 or east - west > MAX_SEARCH_M or north - south > MAX_SEARCH_M:
             return []
-        grid = self.parts[part]
-        side = grid.cell_m * BLOCK_CELLS
-        found: dict[str, CompiledZone] = {}
-        for column in range(int(west // side), int(east // side) + 1):
-            for row in range(int(south // side), int(north // side) + 1):
-                for zone in grid.blocks.get((column, row), ()):
-                    if meets(zone.bounds, x0, y0, x1, y1):
-                        found[zone.zone.id] = zone
-        return list(found.values())
+        about = self.parts[part].zones_about(west, south, east, north)
+        return [zone for zone in about if meets(zone.bounds, x0, y0, x1, y1)]
 
     def distance_to_exit_m(
         self, zone_id: str, latitude: float, longitude: float, heading_deg: float | None = None
@@ -121,17 +121,39 @@ class ZoneIndex:
         return max(math.hypot(e[0] - x, e[1] - y) for e in zone.edges)
 
 
-def compile_index(zone_set: ZoneSet) -> ZoneIndex:
+def _meet(one: Box, other: Box) -> Box:
+    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+def _box_of(part: Part | TreePart, longitude: float) -> Box:
+    """Where a part holds, in longitudes about this one."""
+    south, north, west, east = part.bounds_deg
+    base = longitude - offset_deg(longitude, part.west0)
+    return south, base + west, north, base + east
+
+
+def _far_box(latitude: float, longitude: float) -> Box:
+    """About a position held by no part, so REACH_M from every zone: FAR_DEG each way, on a raster (privacy)."""
+    if not (math.isfinite(latitude) and math.isfinite(longitude)):
+        return NO_BOX
+    south, west = math.floor(latitude / FAR_DEG) * FAR_DEG, math.floor(longitude / FAR_DEG) * FAR_DEG
+    return south - FAR_DEG, west - FAR_DEG, south + 2.0 * FAR_DEG, west + 2.0 * FAR_DEG
+
+
+def compile_index(zone_set: ZoneSet, grid_zones: int = GRID_ZONES) -> ZoneIndex:
     """Compile a valid zone set; zones of 100,000 vertices and areas of a whole country are fine.
 
-    Suits up to about 2,000 activation-sized zones (design/detection.md section 4).
+    Args:
+        zone_set: Valid, by `zones.catalogue`.
+        grid_zones: With more zones than this a tree takes the place of the grid; see `ZoneIndex.kind`.
     """
     clusters = _clusters(zone_set.zones)
-    parts: list[Part] = []
+    parts: list[Part | TreePart] = []
     zones: dict[str, CompiledZone] = {}
     for frame, group in clusters:
         box = (group.south, group.north, group.west, group.east)
-        part, compiled = build_part(len(parts), frame, group.zones, group.west0, box)
+        build = build_part if len(zone_set.zones) <= grid_zones else build_tree_part
+        part, compiled = build(len(parts), frame, group.zones, group.west0, box)
         parts.append(part)
         zones.update((zone.zone.id, zone) for zone in compiled)
     lowest = min((abs(lat) for z in zone_set.zones for _, lat in _positions(z)), default=0.0)

@@ -37,7 +37,7 @@ def hold(state: UnitState, fix: Fix, config: DetectionConfig) -> bool:
         return False
     if not state.held:
         state.held_due_s = fix.received_s + config.reorder_window_s
-    state.held.insert(at, fix)
+    state.held = (*state.held[:at], fix, *state.held[at:])
     return True
 
 
@@ -49,7 +49,7 @@ def next_released(state: UnitState, now_s: float) -> Fix | None:
     over = now_s >= state.held_due_s or len(state.held) > MAX_HELD
     if not (over or first.time_s <= state.newest_s or not is_hole(state, first)):
         return None
-    state.held.pop(0)
+    state.held = state.held[1:]
     if not state.held:
         state.held_due_s = math.inf
     return first
@@ -60,10 +60,11 @@ def next_released(state: UnitState, now_s: float) -> Fix | None:
 
 def open_gap(state: UnitState, fix: Fix, config: DetectionConfig) -> Gap | None:
     """Snapshot before a fix that ends a silence, None if there was none worth keeping."""
+    if not state.known or state.branch is not None:
+        return None
     before = state.fix
-    hole = is_hole(state, fix)
     silent = state.inside and fix.time_s - before.time_s > config.late_gap_s
-    if not state.known or state.branch is not None or not (hole or silent):
+    if not (silent or is_hole(state, fix)):
         return None
     kept = before if state.inside and not state.blind else None
     copies = {zone_id: zone.copy() for zone_id, zone in state.zones.items()}
@@ -80,15 +81,21 @@ def open_gap(state: UnitState, fix: Fix, config: DetectionConfig) -> Gap | None:
     )
 
 
-def keep_gap(state: UnitState, gap: Gap, fix: Fix, reach_before_m: float, config: DetectionConfig) -> None:
+def reach_of(index: ZoneIndex, state: UnitState) -> float:
+    """Every zone is at least this far from the anchor, metres; 0 if its position was dropped."""
+    return 0.0 if state.blind else state.placed(index).lower_bound_m
+
+
+def keep_gap(
+    index: ZoneIndex, state: UnitState, gap: Gap, fix: Fix, reach_before_m: float, config: DetectionConfig
+) -> None:
     """Keep a snapshot if a zone could have been met in the gap."""
-    dt_s = gap.end_s - gap.start_s
-    if not (gap.zones or state.inside or reach_before_m + state.lower_bound_m <= config.speed_gate_mps * dt_s):
+    reach_m = reach_before_m + reach_of(index, state)
+    if not (gap.zones or state.inside or reach_m <= config.speed_gate_mps * (gap.end_s - gap.start_s)):
         return
     if state.inside and state.fix is fix:
         gap.after = fix
-    state.gaps.append(gap)
-    del state.gaps[:-MAX_GAPS]
+    state.gaps = (*state.gaps[1 - MAX_GAPS :], gap)
 
 
 def collect(index: ZoneIndex, state: UnitState, fix: Fix, config: DetectionConfig) -> Gap | None:
@@ -116,7 +123,7 @@ def is_full(gap: Gap) -> bool:
 
 def drop_old_gaps(state: UnitState, now_s: float, config: DetectionConfig) -> None:
     """Forget gaps whose fixes would be too late by now."""
-    state.gaps = [gap for gap in state.gaps if now_s - gap.start_s <= config.late_horizon_s]
+    state.gaps = tuple(gap for gap in state.gaps if now_s - gap.start_s <= config.late_horizon_s)
 
 
 def replay_gap(index: ZoneIndex, config: DetectionConfig, state: UnitState, gap: Gap) -> list[Detected]:
@@ -124,7 +131,7 @@ def replay_gap(index: ZoneIndex, config: DetectionConfig, state: UnitState, gap:
 
     Late evidence may add a passage, or confirm one that had only touched; it never retracts anything.
     """
-    state.gaps.remove(gap)
+    state.gaps = tuple(other for other in state.gaps if other is not gap)
     if not gap.late:
         return []
     found: list[Detected] = []
@@ -170,14 +177,14 @@ def _new_passages(state: UnitState, events: list[DetectionEvent], config: Detect
         known = _known(state, entered, exited, config)
         if known is None:
             kept = Passage(entered.zone_id, entered.time, exited.time, entered.kind)
-            state.passages.append(kept)
+            state.note_passage(kept)
             yield entered
             yield exited
             reason = f"{entered.kind.value} from fixes that came late"
             yield _notice(NoticeName.LATE_EVIDENCE, entered, reason)
         elif known.kind is Kind.TOUCH and entered.kind is not Kind.TOUCH:
-            state.passages.remove(known)
-            state.passages.append(Passage(known.zone_id, known.entered_s, known.exited_s, entered.kind))
+            state.passages = tuple(other for other in state.passages if other is not known)
+            state.note_passage(Passage(known.zone_id, known.entered_s, known.exited_s, entered.kind))
             yield _notice(NoticeName.PASS_CONFIRMED, entered, f"{entered.kind.value} instead of TOUCH")
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from zones.events import Direction
-from zones.grid import CompiledZone
+from zones.grid import NEAR_M, CompiledZone, Place
 from zones.index import ZoneIndex
 from zones.membership import EDGE_M, Edge
 from zones.plausibility import DetectionConfig
@@ -60,12 +60,26 @@ class Leg(NamedTuple):
         return math.hypot(self.x1 - self.x0, self.y1 - self.y0)
 
 
-def spans(index: ZoneIndex, zone: CompiledZone, leg: Leg) -> list[Span]:
-    """The parts of a leg inside a zone, in order; touching parts are joined."""
-    edges = index.edges_near(zone, min(leg.y0, leg.y1), max(leg.y0, leg.y1))
-    cuts = sorted({0.0, 1.0, *_meeting_shares(edges, leg)})
+def spans(
+    index: ZoneIndex, zone: CompiledZone, leg: Leg, end_inside: bool, edges: Iterable[Edge] | None = None
+) -> list[Span]:
+    """The parts of a leg inside a zone, in order; touching parts are joined.
+
+    Args:
+        index: Knows the zone.
+        zone: In the frame of the leg.
+        leg: The way.
+        end_inside: Whether its end is in the zone.
+        edges: Those the leg can meet; None = to be looked up.
+    """
+    if edges is None:
+        edges = index.edges_near(zone, min(leg.y0, leg.y1), max(leg.y0, leg.y1))
+    shares = _meeting_shares(edges, leg)
+    if not shares:  # the end may be inside by nothing but the tolerance of the boundary
+        whole = end_inside and index.contains(zone, 0.5 * (leg.x0 + leg.x1), 0.5 * (leg.y0 + leg.y1))
+        return [(0.0, 1.0)] if whole else []
     found: list[Span] = []
-    for start, end in pairwise(cuts):
+    for start, end in pairwise(sorted({0.0, 1.0, *shares})):
         middle = 0.5 * (start + end)
         x, y = leg.x0 + middle * (leg.x1 - leg.x0), leg.y0 + middle * (leg.y1 - leg.y0)
         if not index.contains(zone, x, y):
@@ -75,6 +89,40 @@ def spans(index: ZoneIndex, zone: CompiledZone, leg: Leg) -> list[Span]:
         else:
             found.append((start, end))
     return found
+
+
+def keeps_clear(edges: Iterable[Edge], x0: float, y0: float, x1: float, y1: float) -> bool:
+    """Whether a leg stays farther than EDGE_M from every edge; of one that only just does it may say no."""
+    dx, dy = x1 - x0, y1 - y0
+    width = 2.0 * EDGE_M * (abs(dx) + abs(dy))
+    for ax, ay, bx, by in edges:
+        side1 = (ax - x0) * dy - (ay - y0) * dx
+        side2 = (bx - x0) * dy - (by - y0) * dx
+        if (side1 > width and side2 > width) or (side1 < -width and side2 < -width):
+            continue
+        ex, ey = bx - ax, by - ay
+        width_e = 2.0 * EDGE_M * (abs(ex) + abs(ey))
+        side1 = (x0 - ax) * ey - (y0 - ay) * ex
+        side2 = (x1 - ax) * ey - (y1 - ay) * ex
+        if not ((side1 > width_e and side2 > width_e) or (side1 < -width_e and side2 < -width_e)):
+            return False
+    return True
+
+
+def is_clear(before: Place, place: Place) -> bool:
+    """Whether no edge of any zone is on the way between two places of one part.
+
+    Every edge that a way of at most twice NEAR_M meets is within NEAR_M of the cell at one of its ends; a
+    longer way is not judged.
+    """
+    x0, y0, x1, y1 = before.x, before.y, place.x, place.y
+    if place.part < 0 or not abs(x1 - x0) + abs(y1 - y0) <= 2.0 * NEAR_M:
+        return False
+    if before.partial is not place.partial:
+        for nearby in before.partial:
+            if not keeps_clear(nearby.near, x0, y0, x1, y1):
+                return False
+    return all(keeps_clear(nearby.near, x0, y0, x1, y1) for nearby in place.partial)
 
 
 def _meeting_shares(edges: Iterable[Edge], leg: Leg) -> list[float]:

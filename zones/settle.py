@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from zones.events import Detected, DetectionEvent, Direction, EventName, Evidenc
 from zones.fix import Fix
 from zones.grid import NEAR_M, CompiledZone, Nearby, Place
 from zones.index import ZoneIndex, meets
-from zones.membership import Membership, classify, clearance_m, moves_away
+from zones.membership import Edge, Membership, classify, clearance_m, moves_away
 from zones.plausibility import DetectionConfig, effective_accuracy_m, usable
 from zones.segment import (
     Crossing,
@@ -24,10 +25,16 @@ from zones.segment import (
     proper_chord,
     spans,
 )
-from zones.unit_state import Passage, Phase, UnitState, ZoneState
+from zones.unit_state import Calm, Passage, Phase, UnitState, ZoneState
 
 HEADING_MIN_MPS = 3.0
 """Slower than this a reported heading is noise."""
+
+
+Contact = tuple[CompiledZone, bool, Nearby | None]
+"""A zone, whether the fix is inside, and its edges nearby if there are any."""
+NO_HINTS: dict[str, Crossing] = {}
+"""Never written to."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,31 +57,37 @@ class Step:
     """Zones entered now were found inside: first fix of the unit, or after a leap."""
     passes: bool = True
     """Whether passages between the anchor and this fix are believed."""
-    hints: dict[str, Crossing] = field(default_factory=dict)
+    hints: dict[str, Crossing] = field(default_factory=lambda: NO_HINTS)
     """Crossings worked out while the anchor still had its position."""
     in_zone: bool = False
     """The fix lies in a zone; known once settled."""
+
+    _contacts: tuple[Contact, ...] | None = None
+
+    def contacts(self) -> tuple[Contact, ...]:
+        """Zones the fix is in or near, or whose state is open before it is settled."""
+        if self._contacts is None:
+            self._contacts = tuple(self._found())
+        return self._contacts
+
+    def _found(self) -> Iterator[Contact]:
+        place, zones, open_zones = self.place, self.index.zones, self.state.zones
+        for zone_id in place.full:
+            yield zones[zone_id], True, None
+        for nearby in place.partial:
+            yield nearby.zone, nearby.contains(place.x, place.y), nearby
+        for zone_id in open_zones:
+            if zone_id not in place.full and not any(n.zone.zone.id == zone_id for n in place.partial):
+                yield zones[zone_id], False, None
 
     def here(self) -> Crossing:
         """The fix itself as a point of the path."""
         return Crossing(self.fix.time_s, self.fix.latitude, self.fix.longitude, self.place.x, self.place.y)
 
 
-def contacts(step: Step) -> Iterator[tuple[CompiledZone, bool, Nearby | None]]:
-    """Zones the fix is in or near, or whose state is open: zone, inside, edges nearby if there are any."""
-    place, zones = step.place, step.index.zones
-    for zone_id in place.full:
-        yield zones[zone_id], True, None
-    for nearby in place.partial:
-        yield nearby.zone, nearby.contains(place.x, place.y), nearby
-    for zone_id in tuple(step.state.zones):
-        if zone_id not in place.full and not any(n.zone.zone.id == zone_id for n in place.partial):
-            yield zones[zone_id], False, None
-
-
 def would_change(step: Step) -> bool:
     """Whether settling the fix would change the state of any zone, or find a passage."""
-    for zone, inside, _ in contacts(step):
+    for zone, inside, _ in step.contacts():
         state = step.state.zones.get(zone.zone.id)
         was_in = state is not None and (state.phase is Phase.IN or state.run > 0)
         if inside is not was_in:
@@ -84,34 +97,32 @@ def would_change(step: Step) -> bool:
 
 def settle(step: Step) -> None:
     """Move every zone state, append events and notices to `step.out`, make the fix the anchor."""
-    state, place = step.state, step.place
-    steady = place.full and not place.partial and place.full == state.open and step.length_m <= NEAR_M
-    if not steady:
-        first_new = len(step.out)
-        passed = list(_passed_zones(step)) if step.passes else []
-        for zone, inside, nearby in tuple(contacts(step)):
-            zone_state = state.zones.get(zone.zone.id)
-            if inside:
-                step.in_zone = True
-                _inside(step, zone, zone_state, nearby)
-            elif zone_state is not None:
-                _outside(step, zone, zone_state, nearby)
-        for zone, found in passed:
-            _passed(step, zone, found)
+    state = step.state
+    first_new = len(step.out)
+    found = step.contacts()
+    passed = list(_passed_zones(step)) if step.passes else ()
+    for zone, inside, nearby in found:
+        zone_state = state.zones.get(zone.zone.id)
+        if inside:
+            step.in_zone = True
+            _inside(step, zone, zone_state, nearby)
+        elif zone_state is not None:
+            _outside(step, zone, zone_state, nearby)
+    for zone, parts in passed:
+        _passed(step, zone, parts)
+    if len(step.out) > first_new + 1:
         _in_order(step, first_new)
-    else:
-        step.in_zone = True
     _anchor(step)
 
 
 def _in_order(step: Step, first: int) -> None:
     """By time, ENTERED first, then TRACKING, ACTIVATION, CONFIRMATION; notices after."""
 
-    def rank(item: Detected) -> tuple[int, float, bool, int]:
+    def rank(item: Detected) -> tuple[int, float, bool, int, str]:
         if isinstance(item, Notice):
-            return 1, item.time, False, 0
+            return 1, item.time, False, 0, ""
         order = step.index.zones[item.zone_id].order
-        return 0, item.time, item.event is EventName.EXITED, order
+        return 0, item.time, item.event is EventName.EXITED, order, item.zone_id
 
     step.out[first:] = sorted(step.out[first:], key=rank)
 
@@ -122,13 +133,16 @@ def _anchor(step: Step) -> None:
     if step.leg is None:
         state.step_dt_s = 0.0
     state.fix, state.since_s, state.blind, state.known = fix, fix.time_s, False, True
-    state.part, state.x, state.y = place.part, place.x, place.y
-    state.lower_bound_m = place.lower_bound_m
+    state.place = place
     state.inside = step.in_zone
     state.frozen, state.dwell_stopped = 0, False
     if step.in_zone:
-        state.extend_trail(place.x, place.y)
+        state.extend_trail(fix.latitude, fix.longitude)
     state.refresh()
+    state.calm = None
+    if state.settled:
+        state.calm = Calm.INSIDE if state.zones else Calm.FAR
+        state.box = step.index.quiet_box(fix.latitude, fix.longitude)
 
 
 # --- one zone -------------------------------------------------------------------------------------
@@ -196,7 +210,7 @@ def _entry(step: Step, zone: CompiledZone) -> tuple[Crossing, bool]:
         return hint, False
     if step.leg is None:
         return step.here(), True
-    return entry_on(spans(step.index, zone, step.leg), step.leg), False
+    return entry_on(spans(step.index, zone, step.leg, True), step.leg), False
 
 
 def confirm(
@@ -215,7 +229,7 @@ def confirm(
 
 
 def _outside(step: Step, zone: CompiledZone, zone_state: ZoneState, nearby: Nearby | None) -> None:
-    was_out = zone_state.phase is Phase.LEAVING or zone_state.run == 0
+    was_out = zone_state.is_out
     out = _is_out(step, zone_state, nearby, was_out)
     if not was_out:
         zone_state.leave = _exit(step, zone)
@@ -259,11 +273,12 @@ def _exit(step: Step, zone: CompiledZone) -> Crossing:
     if hint is not None:
         return hint
     if step.leg is not None:
-        return exit_on(spans(step.index, zone, step.leg), step.leg)
+        return exit_on(spans(step.index, zone, step.leg, False), step.leg)
     anchor, zone_state = step.state, step.state.zones[zone.zone.id]
     if anchor.blind:
         return zone_state.entry
-    return Crossing(anchor.fix.time_s, anchor.fix.latitude, anchor.fix.longitude, anchor.x, anchor.y)
+    last = anchor.placed(step.index)
+    return Crossing(anchor.fix.time_s, anchor.fix.latitude, anchor.fix.longitude, last.x, last.y)
 
 
 def _end_candidate(step: Step, zone: CompiledZone, zone_state: ZoneState) -> None:
@@ -280,7 +295,7 @@ def _end_stay(step: Step, zone: CompiledZone, zone_state: ZoneState) -> None:
     direction = _exit_direction(step, zone, at)
     event = _event(step.index, zone, EventName.EXITED, at, Kind.FIX, direction, step.fix, zone_state.evidence)
     step.out.append(event)
-    step.state.passages.append(Passage(zone.zone.id, zone_state.entry.time_s, at.time_s, zone_state.kind))
+    step.state.note_passage(Passage(zone.zone.id, zone_state.entry.time_s, at.time_s, zone_state.kind))
 
 
 def _announce_pass(
@@ -294,7 +309,7 @@ def _announce_pass(
 ) -> None:
     for name, at in ((EventName.ENTERED, start), (EventName.EXITED, end)):
         step.out.append(_event(step.index, zone, name, at, kind, direction, step.fix, evidence))
-    step.state.passages.append(Passage(zone.zone.id, start.time_s, end.time_s, kind))
+    step.state.note_passage(Passage(zone.zone.id, start.time_s, end.time_s, kind))
 
 
 def _event(
@@ -330,16 +345,28 @@ def _passed_zones(step: Step) -> Iterator[tuple[CompiledZone, list[Span]]]:
     leg, state = step.leg, step.state
     if leg is None or not state.known or not step.passes:
         return
-    if step.length_m <= NEAR_M:  # an edge met by so short a leg is near the cell of its end
-        zones = [n.zone for n in step.place.partial if meets(n.zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
-    else:
-        zones = step.index.zones_about(step.place.part, leg.x0, leg.y0, leg.x1, leg.y1)
-    for zone in zones:
-        if zone.zone.id in state.zones or step.index.contains(zone, leg.x1, leg.y1):
+    inside = {zone.zone.id for zone, is_inside, _ in step.contacts() if is_inside}
+    for zone, edges in _on_the_way(step, leg):
+        if zone.zone.id in state.zones or zone.zone.id in inside:
             continue
-        found = spans(step.index, zone, leg)
+        found = spans(step.index, zone, leg, False, edges)
         if found or _through_tunnel(step, zone):
             yield zone, found
+
+
+def _on_the_way(step: Step, leg: Leg) -> list[tuple[CompiledZone, tuple[Edge, ...] | None]]:
+    """Zones whose bounds meet the leg, with their edges near it if those are at hand."""
+    place = step.place
+    if step.length_m <= NEAR_M:  # an edge met by so short a leg is near the cell of its end
+        return [(n.zone, n.near) for n in place.partial if meets(n.zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
+    if step.length_m <= 2.0 * NEAR_M:  # or of its start
+        near = {n.zone.zone.id: (n.zone, n.near) for n in place.partial}
+        for nearby in step.state.placed(step.index).partial:
+            _, edges = near.get(nearby.zone.zone.id, (None, ()))
+            joined = edges if edges is nearby.near else tuple(dict.fromkeys(edges + nearby.near))
+            near[nearby.zone.zone.id] = nearby.zone, joined
+        return [item for item in near.values() if meets(item[0].bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
+    return [(zone, None) for zone in step.index.zones_about(place.part, leg.x0, leg.y0, leg.x1, leg.y1)]
 
 
 def _passed(step: Step, zone: CompiledZone, found: list[Span]) -> None:
@@ -430,12 +457,20 @@ def _displacement(step: Step, at: Crossing) -> tuple[float, float] | None:
     least_m = step.config.direction_min_m
     leg = step.leg
     starts = [] if leg is None else [(leg.x0, leg.y0)]
-    for x, y in [*starts, *reversed(step.state.trail)]:
+    for x, y in itertools.chain(starts, _trail_back(step)):
         if math.hypot(at.x - x, at.y - y) >= least_m:
             return at.x - x, at.y - y
     if leg is not None and step.length_m >= least_m:
         return leg.x1 - leg.x0, leg.y1 - leg.y0
     return None
+
+
+def _trail_back(step: Step) -> Iterator[tuple[float, float]]:
+    """Where the unit was before, newest first, in the frame of the fix."""
+    frame = step.index.parts[step.place.part].frame if step.place.part >= 0 else None
+    for latitude, longitude in reversed(step.state.trail):
+        if frame is not None:
+            yield frame.to_metres(latitude, longitude)
 
 
 def _heading(fix: Fix) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ import math
 from zones.border_zone import ZoneKind
 from zones.events import Detected, Notice, NoticeName
 from zones.fix import Fix
-from zones.grid import NEAR_M, Place
+from zones.grid import Place
 from zones.index import ZoneIndex
 from zones.plausibility import (
     BranchVerdict,
@@ -23,8 +23,8 @@ from zones.plausibility import (
     usable,
 )
 from zones.segment import Crossing, Leg, entry_on, exit_on, spans
-from zones.settle import Step, confirm, contacts, settle, would_change
-from zones.unit_state import UNPLACED, Branch, Phase, UnitState
+from zones.settle import Step, confirm, settle, would_change
+from zones.unit_state import Branch, Calm, Phase, UnitState
 
 FROZEN_FIXES = 3
 """Identical positions at speed that make a receiver count as stuck."""
@@ -36,6 +36,7 @@ class Outcome(enum.Enum):
     USED = "used"
     REJECTED = "reject"
     STEADY = "steady"
+    """In the same zones as before, no edge within reach: the path of most fixes in zones."""
     FROZEN = "frozen"
     UNUSABLE = "unusable"
     SUSPECT = "suspect"
@@ -49,40 +50,27 @@ def step(index: ZoneIndex, config: DetectionConfig, state: UnitState, fix: Fix, 
     if state.known and not state.blind and state.branch is None and _same_position(anchor, fix):
         return _stand_still(index, config, state, fix, out)
     place = index.place(fix.latitude, fix.longitude)
-    if state.quiet and state.lower_bound_m + place.lower_bound_m > _over_long_m(index, anchor, fix):
-        _replace_anchor(state, fix, place, _over_long_m(index, anchor, fix))
-        return Outcome.REJECTED
+    if state.quiet and place.lower_bound_m > 0.0:
+        over_long_m = _over_long_m(index, anchor, fix)
+        if state.placed(index).lower_bound_m + place.lower_bound_m > over_long_m:
+            _replace_anchor(state, fix, place, over_long_m)
+            _settle_down(index, state, fix)
+            return Outcome.REJECTED
     accuracy_m = effective_accuracy_m(fix, config)
     if not usable(fix, accuracy_m, config):
         return _pass_over(state, fix, place)
-    if _goes_on(state, fix, place, config):
-        return Outcome.STEADY
+    if not state.known and place.lower_bound_m > 0.0:
+        state.known = True
+        _replace_anchor(state, fix, place)
+        _settle_down(index, state, fix)
+        return Outcome.USED
     if state.branch is not None:
         return _with_branch(index, config, state, fix, place, out)
     return _against_anchor(index, config, state, fix, place, out)
 
 
-def _goes_on(state: UnitState, fix: Fix, place: Place, config: DetectionConfig) -> bool:
-    """The path of most fixes near zones: in the same zones as before, no edge near, a short plausible step.
-
-    Nothing can change then, so only the anchor does. True if it was moved.
-    """
-    if place.partial or place.full != state.open or len(state.zones) != len(state.open):
-        return False
-    if state.branch is not None or state.blind or not state.known or state.part != place.part:
-        return False
-    east, north = place.x - state.x, place.y - state.y
-    length_m = math.sqrt(east * east + north * north)
-    if not length_m <= min(NEAR_M, config.speed_gate_mps * (fix.time_s - state.fix.time_s)):
-        return False
-    state.step_m, state.step_dt_s = length_m, fix.time_s - state.since_s
-    state.fix, state.since_s = fix, fix.time_s
-    state.x, state.y, state.lower_bound_m = place.x, place.y, place.lower_bound_m
-    state.frozen, state.dwell_stopped = 0, False
-    state.inside = bool(place.full)
-    if state.inside:
-        state.extend_trail(place.x, place.y)
-    return True
+def _settle_down(index: ZoneIndex, state: UnitState, fix: Fix) -> None:
+    state.calm, state.box = Calm.FAR, index.quiet_box(fix.latitude, fix.longitude)
 
 
 def _same_position(one: Fix, other: Fix) -> bool:
@@ -99,8 +87,7 @@ def _replace_anchor(state: UnitState, fix: Fix, place: Place, step_m: float | No
     state.step_m = step_m or 0.0
     state.step_dt_s = 0.0 if step_m is None else fix.time_s - state.since_s
     state.fix, state.since_s, state.blind = fix, fix.time_s, False
-    state.part, state.x, state.y = place.part, place.x, place.y
-    state.lower_bound_m, state.inside, state.frozen = place.lower_bound_m, False, 0
+    state.place, state.inside, state.frozen, state.calm = place, False, 0, None
     state.refresh()
 
 
@@ -165,20 +152,18 @@ def make_step(
     accuracy_m = effective_accuracy_m(fix, config)
     if state.blind or not state.known:
         return Step(index, config, state, fix, place, accuracy_m, out, None)
-    if state.part == UNPLACED:
-        before = index.place(anchor.latitude, anchor.longitude)
-        state.part, state.x, state.y = before.part, before.x, before.y
+    before = state.placed(index)
     dt_s = fix.time_s - anchor.time_s
-    if state.part != place.part or place.part < 0:
+    if before.part != place.part or place.part < 0:
         length_m = _over_long_m(index, anchor, fix)
         return Step(index, config, state, fix, place, accuracy_m, out, None, length_m, dt_s)
-    length_m = math.hypot(place.x - state.x, place.y - state.y)
+    length_m = math.hypot(place.x - before.x, place.y - before.y)
     # A true stop ends at its last fix; a stuck receiver had been moving since the first of the run.
     stop = length_m <= config.speed_gate_mps * dt_s
     leg = Leg(
         anchor.time_s if stop else state.since_s,
-        state.x,
-        state.y,
+        before.x,
+        before.y,
         anchor.latitude,
         anchor.longitude,
         fix.time_s,
@@ -220,19 +205,19 @@ def _open_branch(this: Step, leap: bool) -> None:
     state, config, fix = this.state, this.config, this.fix
     hints: dict[str, Crossing] = {}
     in_zone = False
-    for zone, inside, _ in contacts(this):
+    for zone, inside, _ in this.contacts():
         in_zone = in_zone or inside
         zone_state = state.zones.get(zone.zone.id)
         was_in = zone_state is not None and (zone_state.phase is Phase.IN or zone_state.run > 0)
         if this.leg is not None and inside is not was_in:
-            found = spans(this.index, zone, this.leg)
+            found = spans(this.index, zone, this.leg, inside)
             hints[zone.zone.id] = entry_on(found, this.leg) if inside else exit_on(found, this.leg)
         if leap and inside and zone.zone.kind is ZoneKind.ACTIVATION:
             reason = "a position no vehicle could have reached"
             this.out.append(Notice(NoticeName.SUSPECT_INSIDE, fix.unit, fix.time_s, zone.zone.id, reason))
     needed = config.suspect_fixes if leap else config.uncorroborated_fixes
     branch = Branch(fix, needed, leap, this.length_m, 1, [fix] if in_zone else [], hints)
-    state.branch = branch
+    state.branch, state.calm = branch, None
     if not state.inside and not state.blind:
         state.drop_position()
     state.refresh()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
 
 import msgspec
 
 from zones.events import Direction, Evidence, Kind
 from zones.fix import Fix
+from zones.frame import metres_between
+from zones.grid import Place
 from zones.index import ZoneIndex
+from zones.quiet_map import NO_BOX, Box
 from zones.segment import Crossing
 
 MAX_TRAIL = 8
@@ -22,9 +24,7 @@ MAX_INTERVALS = 8
 MAX_HELD = 8
 MAX_GAPS = 4
 MAX_EVIDENCE = 8
-UNPLACED = -2
-"""Part of an anchor that was never projected."""
-DUMP_VERSION = 1
+DUMP_VERSION = 2
 
 
 class Phase(enum.IntEnum):
@@ -54,6 +54,11 @@ class ZoneState(msgspec.Struct, array_like=True):
     adopted: bool = False
     """IN by a swap, without ENTERED."""
     evidence: list[Evidence] = []
+
+    @property
+    def is_out(self) -> bool:
+        """The last fix was out of the zone, though not OUTSIDE."""
+        return self.phase is Phase.LEAVING or (self.phase is Phase.CANDIDATE and self.run == 0)
 
     def note(self, fix: Fix, accuracy_m: float) -> None:
         """Remember a fix the coming event rests on; no position."""
@@ -115,14 +120,38 @@ class Gap(msgspec.Struct, array_like=True):
         return self.seq_after - self.seq_before - 1
 
 
-class UnitState:
+class Calm(enum.Enum):
+    """Settled, and in just the zones that hold the anchor: only crossing an edge can change anything."""
+
+    FAR = "FAR"
+    """In no zone."""
+    INSIDE = "INSIDE"
+
+
+class Anchor:
+    """What most fixes need of a unit. First in memory: that of 20,000 units is not in any cache."""
+
+    __slots__ = ("box", "calm", "fix", "place", "since_s")
+
+    def __init__(self, fix: Fix) -> None:
+        self.fix = fix
+        """The last trusted fix."""
+        self.calm: Calm | None = None
+        self.box: Box = NO_BOX
+        """About the anchor of a calm unit: no edge in it."""
+        self.place: Place | None = None
+        """Where the anchor is; None if it was not looked up since it moved, or has no position."""
+        self.since_s = fix.time_s
+        """First fix of a frozen run: since when the position has been what it is."""
+
+
+class UnitState(Anchor):
     """Everything about one unit. Outside every zone `fix` is the only position; the next fix replaces it."""
 
     __slots__ = (
         "blind",
         "branch",
         "dwell_stopped",
-        "fix",
         "frozen",
         "gaps",
         "held",
@@ -133,52 +162,44 @@ class UnitState:
         "known",
         "last_received_s",
         "lost",
-        "lower_bound_m",
-        "open",
-        "part",
         "passages",
         "quiet",
-        "since_s",
+        "run_from_seq",
         "stale",
         "step_dt_s",
         "step_m",
         "timer_s",
         "trail",
-        "x",
-        "y",
         "zones",
     )
 
     def __init__(self, fix: Fix) -> None:
-        self.fix = fix
-        """Anchor: the last trusted fix."""
+        super().__init__(fix)
         self.known = False
         """Whether a usable fix was ever seen; the first one may find the unit inside."""
         self.quiet = False
-        """Nothing open: no zone, no branch, nothing held. The fast path asks only this."""
+        """Nothing open: no zone, no branch, nothing held."""
         self.blind = False
         """The anchor's position was dropped (privacy); its time stays."""
         self.inside = False
         """The anchor lies in a zone."""
-        self.lower_bound_m = 0.0
-        self.since_s = fix.time_s
-        """First fix of a frozen run: since when the position has been what it is."""
-        self.step_m = 0.0
-        self.step_dt_s = 0.0
-        self.part, self.x, self.y = UNPLACED, math.nan, math.nan
+        self.step_m = self.step_dt_s = 0.0
+        """The step to the anchor; not kept up to date where a calm unit reports its speed."""
         self.frozen = 0
         self.dwell_stopped = False
         self.zones: dict[str, ZoneState] = {}
-        self.open: frozenset[str] = frozenset()
-        """The ids in `zones` if all of them are IN, for the path on which nothing can change."""
         self.branch: Branch | None = None
-        self.held: list[Fix] = []
+        self.held: tuple[Fix, ...] = ()
         self.held_due_s = math.inf
-        self.gaps: list[Gap] = []
-        self.passages: deque[Passage] = deque(maxlen=MAX_PASSAGES)
-        self.keys: deque[tuple[str | None, int]] = deque(maxlen=MAX_KEYS)
-        self.intervals: deque[float] = deque(maxlen=MAX_INTERVALS)
-        self.trail: deque[tuple[float, float]] = deque(maxlen=MAX_TRAIL)
+        self.gaps: tuple[Gap, ...] = ()
+        self.passages: tuple[Passage, ...] = ()
+        self.run_from_seq = 0
+        """Every `seq` from here to the anchor's was used, without a hole."""
+        self.keys: tuple[tuple[str | None, int], ...] = ()
+        """Others used before."""
+        self.intervals: tuple[float, ...] = ()
+        self.trail: tuple[tuple[float, float], ...] = ()
+        """(latitude, longitude) of in-fixes, oldest first."""
         self.stale = self.lost = False
         self.last_received_s = fix.received_s
         self.timer_s: float | None = None
@@ -192,23 +213,78 @@ class UnitState:
     def refresh(self) -> None:
         """Bring the shortcuts up to date after a change."""
         self.quiet = self.known and not self.zones and self.branch is None and not self.held and not self.blind
-        if all(zone.phase is Phase.IN for zone in self.zones.values()):
-            self.open = frozenset(self.zones)
-        else:
-            self.open = frozenset()
         if not self.zones:
-            self.trail.clear()
+            self.trail = ()
+
+    def placed(self, index: ZoneIndex) -> Place:
+        """Where the anchor is in this index; it must have a position."""
+        place = self.place
+        if place is None:
+            place = self.place = index.place(self.fix.latitude, self.fix.longitude)
+        return place
+
+    @property
+    def settled(self) -> bool:
+        """No branch, nothing held, in every open zone for certain: only an edge can change anything."""
+        if not self.known or self.branch is not None or self.held or self.blind:
+            return False
+        return all(zone.phase is Phase.IN for zone in self.zones.values())
+
+    def saw(self, before: Fix, fix: Fix) -> None:
+        """Remember that the `seq` of a fix was used; `before` was the anchor until then."""
+        seq = fix.seq
+        if seq is None:
+            return
+        same_boot = fix.boot_id == before.boot_id
+        keys = self.keys if same_boot else ()
+        if self.fix is not fix:
+            keys = (*keys, (fix.boot_id, seq))
+        elif not same_boot or before.seq is None or before is fix:
+            self.run_from_seq = seq
+        elif seq != before.seq + 1:
+            first = max(self.run_from_seq, before.seq - MAX_KEYS + 1)
+            keys = (*keys, *((before.boot_id, used) for used in range(first, before.seq + 1)))
+            self.run_from_seq = seq
+        self.keys = keys[-MAX_KEYS:]
+
+    def has_seen(self, fix: Fix) -> bool:
+        """Whether a fix of the same boot and `seq` was used before."""
+        seq, old = fix.seq, self.fix
+        if seq is None:
+            return False
+        if old.seq is not None and fix.boot_id == old.boot_id and self.run_from_seq <= seq <= old.seq:
+            return True
+        return (fix.boot_id, seq) in self.keys
+
+    def note_interval(self, interval_s: float) -> None:
+        """Remember how long the unit was silent."""
+        self.intervals = (*self.intervals[1 - MAX_INTERVALS :], interval_s)
+
+    def note_passage(self, passage: Passage) -> None:
+        """Remember a stay that has ended."""
+        self.passages = (*self.passages[1 - MAX_PASSAGES :], passage)
 
     def drop_position(self) -> None:
         """Forget where the anchor was; its time and all else stay."""
         self.fix = blinded(self.fix)
         self.blind = True
-        self.part, self.x, self.y = UNPLACED, math.nan, math.nan
+        self.place = self.calm = None
 
-    def extend_trail(self, x: float, y: float) -> None:
+    def note_step(self, old: Fix, fix: Fix, length_m: float) -> None:
+        """A calm unit has moved, or not, from one anchor to the next.
+
+        The step is asked for only where neither end of the next one reports a speed.
+        """
+        if length_m > 0.0:
+            self.step_m, self.step_dt_s = length_m, fix.time_s - self.since_s
+        elif old.speed_mps is not None:
+            self.step_m, self.step_dt_s = old.speed_mps, 1.0
+
+    def extend_trail(self, latitude: float, longitude: float) -> None:
         """Remember where an in-fix was, if it is some way from the last one remembered."""
-        if not self.trail or math.hypot(x - self.trail[-1][0], y - self.trail[-1][1]) >= TRAIL_STEP_M:
-            self.trail.append((x, y))
+        if self.trail and metres_between(*self.trail[-1], latitude, longitude) < TRAIL_STEP_M:
+            return
+        self.trail = (*self.trail[1 - MAX_TRAIL :], (latitude, longitude))
 
 
 def blinded(fix: Fix) -> Fix:
@@ -228,13 +304,14 @@ class _Stored(msgspec.Struct, array_like=True):
     dwell_stopped: bool
     zones: dict[str, ZoneState]
     branch: Branch | None
-    held: list[Fix]
+    held: tuple[Fix, ...]
     held_due_s: float
-    gaps: list[Gap]
-    passages: list[Passage]
-    keys: list[tuple[str | None, int]]
-    intervals: list[float]
-    trail: list[tuple[float, float]]
+    gaps: tuple[Gap, ...]
+    passages: tuple[Passage, ...]
+    run_from_seq: int
+    keys: tuple[tuple[str | None, int], ...]
+    intervals: tuple[float, ...]
+    trail: tuple[tuple[float, float], ...]
     stale: bool
     lost: bool
 
@@ -251,7 +328,7 @@ def dump_state(state: UnitState, index: ZoneIndex) -> bytes | None:
     branch = state.branch
     if branch is not None and not index.containing(branch.last.latitude, branch.last.longitude):
         branch = None
-    held = [fix for fix in state.held if index.containing(fix.latitude, fix.longitude)]
+    held = tuple(fix for fix in state.held if index.containing(fix.latitude, fix.longitude))
     if not state.zones and branch is None and not held:
         return None
     stored = _Stored(
@@ -268,11 +345,12 @@ def dump_state(state: UnitState, index: ZoneIndex) -> bytes | None:
         branch,
         held,
         state.held_due_s,
-        [] if not state.gaps else [gap for gap in state.gaps if not gap.late],
-        list(state.passages),
-        list(state.keys),
-        list(state.intervals),
-        list(state.trail),
+        tuple(gap for gap in state.gaps if not gap.late),
+        state.passages,
+        state.run_from_seq,
+        state.keys,
+        state.intervals,
+        state.trail,
         state.stale,
         state.lost,
     )
@@ -293,13 +371,8 @@ def load_state(value: bytes, index: ZoneIndex) -> UnitState:
     state = UnitState(stored.fix)
     state.known = True
     for name in _Stored.__struct_fields__:
-        if name in ("version", "keys", "passages", "intervals", "trail"):
-            continue
-        setattr(state, name, getattr(stored, name))
-    state.keys.extend(stored.keys)
-    state.passages.extend(stored.passages)
-    state.intervals.extend(stored.intervals)
-    state.trail.extend(stored.trail)
+        if name != "version":
+            setattr(state, name, getattr(stored, name))
     for zone_id, zone in state.zones.items():
         _place_again(zone_id, zone, index)
     if state.branch is not None:

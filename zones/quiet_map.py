@@ -1,0 +1,173 @@
+"""Where nothing can change: boxes in degrees that no edge of any zone meets.
+
+A unit whose zones are all settled can neither enter nor leave one while it stays in such a box, and the straight
+way between two fixes in it meets no edge. Asking whether a fix is still in the box costs four comparisons, so
+this answers for most fixes without projecting them (design/detection.md section 6, step 5).
+
+The map is a raster over the zones and REACH_M around them. A box depends on its cell only, not on where in the
+cell the unit is, so keeping it keeps no position (privacy).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+QUIET_CELL_M = 100.0
+"""Side of a cell: boxes beside an edge are at least this near to it, and 4 times the cells cost little."""
+QUIET_REACH_M = 5_000.0
+"""The raster goes this far beyond the zones; a position off it is at least this far from all of them."""
+MAX_QUIET_CELLS = 16_000_000
+"""Bound of one raster, a byte a cell; a wider group of zones gets coarser cells."""
+MAX_RINGS = 100
+SHARED_RINGS = 8
+"""From here on boxes are those of every second, fourth, eighth cell: within a quarter of their rings."""
+MAX_SHARED = 16_384
+METRES_PER_DEGREE = 111_000.0
+"""Of latitude, a little short: cells come out no smaller than asked for."""
+BEND_M = 0.2
+"""A box's diagonal, straight in degrees, bends by less in the frame: times half the side in km, squared
+(0.024 m for 1 km, design/detection.md section 3, over 2.83 half sides)."""
+EDGE_PAD_M = 0.5
+"""The boundary counts as inside, within 0.01 m; edges of 500 m bend by 0.006 m."""
+
+Box = tuple[float, float, float, float]
+"""South, west, north, east: strictly between them nothing can change."""
+
+NO_BOX: Box = (math.inf, math.inf, -math.inf, -math.inf)
+"""Holds no position."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuietMap:
+    """Rings of free cells about every cell of a raster in degrees."""
+
+    south: float
+    west: float
+    """Corner of the raster, degrees; `west` as an offset from `west0`."""
+    west0: float
+    d_lat: float
+    d_lon: float
+    """Size of a cell, degrees."""
+    width: int
+    height: int
+    rings: bytes
+    """By cell, how many cells away the nearest cell with an edge is; 0 = it has one itself."""
+    pads: tuple[tuple[float, float], ...]
+    """By ring: what a box is narrower at each side, degrees of latitude and of longitude."""
+    off_rings: int
+    """Rings about a cell off the raster."""
+    shared: dict[int, Box] = field(default_factory=dict)
+    """Boxes of cells far from every edge, made when first asked for; at most MAX_SHARED."""
+
+    def box(self, latitude: float, longitude: float) -> Box:
+        """The box about a position, or NO_BOX where an edge is too near, or where no position can be."""
+        if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
+            return NO_BOX
+        offset = (longitude - self.west0 + 180.0) % 360.0 - 180.0
+        row = math.floor((latitude - self.south) / self.d_lat)
+        column = math.floor((offset - self.west) / self.d_lon)
+        base = longitude - offset + self.west
+        if not (0 <= row < self.height and 0 <= column < self.width):
+            return self._box(row, column, self.off_rings, base)
+        rings = self.rings[row * self.width + column]
+        if rings < SHARED_RINGS:
+            return self._box(row, column, rings, base) if rings else NO_BOX
+        # Far from every edge many vehicles share one box, of a cell nearby: less memory, oftener in the cache.
+        step = 1 << (rings.bit_length() - 3)
+        row, column = min(row - row % step, self.height - 1), min(column - column % step, self.width - 1)
+        key = row * self.width + column
+        box = self.shared.get(key)
+        if box is None or not box[1] < longitude < box[3]:
+            if len(self.shared) >= MAX_SHARED:
+                self.shared.clear()
+            box = self.shared[key] = self._box(row, column, self.rings[key], base)
+        return box
+
+    def _box(self, row: int, column: int, rings: int, base: float) -> Box:
+        pad_lat, pad_lon = self.pads[rings]
+        return (
+            max(self.south + (row - rings + 1) * self.d_lat + pad_lat, -90.0),
+            max(base + (column - rings + 1) * self.d_lon + pad_lon, -180.0),
+            min(self.south + (row + rings) * self.d_lat - pad_lat, 90.0),
+            min(base + (column + rings) * self.d_lon - pad_lon, 180.0),
+        )
+
+    def clearance_m(self, latitude: float, longitude: float) -> float:
+        """No edge of a zone is nearer than this; 0 = perhaps one is."""
+        south, west, north, east = self.box(latitude, longitude)
+        if south > north:
+            return 0.0
+        per_lon = METRES_PER_DEGREE * math.cos(math.radians(min(89.0, max(abs(south), abs(north)))))
+        to_side = min(latitude - south, north - latitude) * METRES_PER_DEGREE
+        return max(0.0, min(to_side, min(longitude - west, east - longitude) * per_lon))
+
+
+def build_quiet_map(lines: npt.NDArray[np.float64], west0: float, box: tuple[float, float, float, float]) -> QuietMap:
+    """The map of a group of zones.
+
+    Args:
+        lines: Edges as rows (longitude offset from `west0`, latitude, and the same of the other end), degrees.
+        west0: Longitude that offsets count from.
+        box: South, north, and west, east of the zones as offsets.
+    """
+    south, north, west, east = box
+    narrow = math.cos(math.radians(min(87.0, max(abs(south), abs(north)) + 0.1)))
+    pad = QUIET_REACH_M / METRES_PER_DEGREE
+    south, north, west, east = south - pad, north + pad, west - pad / narrow, east + pad / narrow
+    cell_m = QUIET_CELL_M
+    while _cells(north - south, cell_m) * _cells((east - west) * narrow, cell_m) > MAX_QUIET_CELLS:
+        cell_m *= 2.0
+    d_lat = cell_m / METRES_PER_DEGREE
+    d_lon = d_lat / narrow
+    width, height = math.ceil((east - west) / d_lon), math.ceil((north - south) / d_lat)
+    crossed = np.zeros((height, width), np.bool_)
+    _mark(crossed, (lines - np.array([west, south, west, south])) / np.array([d_lon, d_lat, d_lon, d_lat]))
+    pads_m = [EDGE_PAD_M + BEND_M * (rings * cell_m / 1_000.0) ** 2 for rings in range(MAX_RINGS + 1)]
+    # Degrees of longitude are longest at the equator's side of the box: `narrow` belongs to the other side.
+    pads = tuple((pad_m / METRES_PER_DEGREE, pad_m / METRES_PER_DEGREE / narrow) for pad_m in pads_m)
+    off_rings = max(1, min(MAX_RINGS, int(QUIET_REACH_M / cell_m) - 1))
+    return QuietMap(south, west, west0, d_lat, d_lon, width, height, _rings(crossed).tobytes(), pads, off_rings)
+
+
+def _cells(degrees: float, cell_m: float) -> int:
+    return math.ceil(degrees * METRES_PER_DEGREE / cell_m)
+
+
+def _mark(crossed: npt.NDArray[np.bool_], lines: npt.NDArray[np.float64]) -> None:
+    """Mark every cell an edge meets; `lines` in cells.
+
+    Edges are cut into pieces shorter than a cell each way. A piece then meets no cells but those of its ends
+    and of the corners of its box.
+    """
+    if not len(lines):
+        return
+    d = lines[:, 2:] - lines[:, :2]
+    pieces = np.ceil(np.abs(d).max(axis=1)).astype(np.int64) + 1
+    which = np.repeat(np.arange(len(lines)), pieces)
+    step = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    start = lines[which, :2] + d[which] * (step / pieces[which])[:, None]
+    end = lines[which, :2] + d[which] * ((step + 1) / pieces[which])[:, None]
+    for x in (start[:, 0], end[:, 0]):
+        for y in (start[:, 1], end[:, 1]):
+            crossed[np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)] = True
+
+
+def _rings(crossed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Chebyshev distance to the nearest crossed cell, at most MAX_RINGS: along rows, then down, then up."""
+    height, width = crossed.shape
+    columns = np.arange(width, dtype=np.int32)
+    left = np.maximum.accumulate(np.where(crossed, columns, -MAX_RINGS), axis=1)
+    right = np.minimum.accumulate(np.where(crossed, columns, width + MAX_RINGS)[:, ::-1], axis=1)[:, ::-1]
+    rings = np.minimum(np.minimum(columns - left, right - columns), MAX_RINGS).astype(np.uint8)
+    for first, last, way in ((1, height, 1), (height - 2, -1, -1)):
+        for row in range(first, last, way):
+            above = rings[row - way]
+            reach = above.copy()
+            np.minimum(reach[1:], above[:-1], out=reach[1:])
+            np.minimum(reach[:-1], above[1:], out=reach[:-1])
+            np.minimum(rings[row], reach + 1, out=rings[row])
+    return rings
