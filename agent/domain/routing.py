@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 
 class Routing(enum.Enum):
@@ -32,7 +33,8 @@ class ReportToLocation(msgspec.Struct, frozen=True, rename="camel"):
 
     inspection_type_id: str
     location_ids: tuple[str, ...]
-    order: int = 0
+    order: Annotated[int, Meta(ge=0, le=9_999)] = 0
+    """Place among the inspections of the reference data; bounded, as MessagePack holds 64 bits."""
 
 
 class Reason(msgspec.Struct, frozen=True, rename="camel"):

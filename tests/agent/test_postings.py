@@ -22,6 +22,7 @@ from agent.activation.effects import (
     SendNotice,
 )
 from agent.domain.instruction import Instruction, Vehicle
+from agent.domain.routing import ReportToLocation
 from agent.domain.signed import BadSignature
 from agent.ingest.wire import Topics
 from agent.instruction.signing import verify_instruction
@@ -51,6 +52,7 @@ DEGREES = st.one_of(st.none(), st.floats(-90, 90))
 ASKED = st.builds(AskedDeclaration, mrn=st.one_of(st.none(), WORDS), version=st.integers(1, 9), activation_id=WORDS)
 JSON = st.dictionaries(WORDS, st.one_of(WORDS, st.integers(-9, 9), st.none(), st.lists(st.integers(0, 9))), max_size=3)
 VEHICLES = st.builds(Vehicle, WORDS, st.just("CH"))
+PLACES = st.builds(ReportToLocation, WORDS, st.lists(WORDS, max_size=2).map(tuple), st.integers(0, 9_999))
 INSTRUCTIONS = st.builds(
     Instruction,
     instruction_id=WORDS,
@@ -62,6 +64,7 @@ INSTRUCTIONS = st.builds(
     reason_code=st.just("RELEASED"),
     issued_at=st.just("2026-11-22T10:00:00.000Z"),
     expires_at=st.just("2026-11-22T10:30:00.000Z"),
+    report_to_locations=st.lists(PLACES, max_size=2).map(tuple),
 )
 REPORTS = st.builds(
     ReportActivation,

@@ -129,7 +129,9 @@ def test_the_live_view_stays_bounded_and_counts_all() -> None:
 def bars(seconds: float | None) -> list[str]:
     """Lines on a terminal that are nothing but a bar."""
     out = io.StringIO()
-    with LiveView(Console(file=out, width=60, height=40, force_terminal=True, color_system="256"), seconds):
+    with LiveView(
+        Console(file=out, width=60, height=40, force_terminal=True, color_system="256", no_color=False), seconds
+    ):
         pass
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).splitlines()
     return [line for line in lines if re.fullmatch("[━╸╺]+", line.strip())]
