@@ -152,6 +152,8 @@ class Gathering:
         self.sightings.judged(fix, was_inside or bool(findings))
         if detector.last_verdict is Seen.REFUSED:
             self.refuse(Refused("not_usable", detector.last_reason, source, "", 0), source)
+            for notice in findings:  # a clock that runs ahead
+                self._found(notice, None)
             return
         self.fixes[source, _RESULTS[detector.last_verdict]] += 1
         is_inside = detector.in_tracking(fix.unit)

@@ -356,3 +356,12 @@ def test_a_source_that_floods_is_refused_unread_and_the_others_are_not(roadside:
     reasons = [row.reason.split(":")[0] for row in gathering.commit().refusals]  # type: ignore[union-attr]
     assert reasons.count("too_fast") == 50
     assert reasons[-1] == "unreadable"
+
+
+def test_a_clock_that_runs_ahead_is_told_and_its_fix_is_not_used(roadside: Roadside) -> None:
+    gathering = roadside.gathering()
+    gathering.fix(away(0, time_s=T0 + 600.0), "mqtt")
+    batch = gathering.commit()
+    assert batch is not None
+    assert [draft.facts["notice"] for draft in batch.entries if draft.kind == "NOTICED"] == ["CLOCK_FAULT"]
+    assert [row.reason.split(":")[0] for row in batch.refusals] == ["not_usable"]
