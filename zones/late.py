@@ -13,7 +13,7 @@ from zones.index import ZoneIndex
 from zones.plausibility import DetectionConfig, effective_accuracy_m
 from zones.settle import Step, settle
 from zones.step import make_step, step
-from zones.unit_state import MAX_GAPS, MAX_HELD, Gap, Passage, UnitState
+from zones.unit_state import MAX_GAPS, MAX_HELD, Gap, Passage, Phase, UnitState
 
 MAX_LATE = 1_024
 """Late fixes kept for one gap."""
@@ -173,6 +173,7 @@ def _new_passages(state: UnitState, events: list[DetectionEvent], config: Detect
             continue
         exited = next((e for e in events if _ends(e, entered)), None)
         if exited is None or _still_in(state, entered, exited, config):
+            yield from _stay_confirmed(state, entered)
             continue  # a stay that goes on is known from the fixes after the gap
         known = _known(state, entered, exited, config)
         if known is None:
@@ -186,6 +187,18 @@ def _new_passages(state: UnitState, events: list[DetectionEvent], config: Detect
             state.passages = tuple(other for other in state.passages if other is not known)
             state.note_passage(Passage(known.zone_id, known.entered_s, known.exited_s, entered.kind))
             yield _notice(NoticeName.PASS_CONFIRMED, entered, f"{entered.kind.value} instead of TOUCH")
+
+
+def _stay_confirmed(state: UnitState, entered: DetectionEvent) -> Iterable[Detected]:
+    """A stay that goes on, but had only touched the zone for all that was known: late fixes prove it."""
+    zone = state.zones.get(entered.zone_id)
+    if zone is None or zone.phase is not Phase.CANDIDATE:
+        return
+    zone.phase = Phase.LEAVING if zone.is_out else Phase.IN
+    zone.kind, zone.direction, zone.evidence = entered.kind, entered.direction, []
+    state.calm = None
+    yield entered
+    yield _notice(NoticeName.LATE_EVIDENCE, entered, f"{entered.kind.value} from fixes that came late")
 
 
 def _notice(name: NoticeName, event: DetectionEvent, reason: str) -> Notice:

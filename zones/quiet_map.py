@@ -24,7 +24,7 @@ MAX_QUIET_CELLS = 16_000_000
 """Bound of one raster, a byte a cell; a wider group of zones gets coarser cells."""
 MAX_RINGS = 100
 SHARED_RINGS = 8
-"""From here on boxes are those of every second, fourth, eighth cell: within a quarter of their rings."""
+"""From here on boxes are those of every fourth, eighth, ... cell, at most a quarter of the rings away."""
 MAX_SHARED = 16_384
 METRES_PER_DEGREE = 111_000.0
 """Of latitude, a little short: cells come out no smaller than asked for."""
@@ -77,8 +77,9 @@ class QuietMap:
         if rings < SHARED_RINGS:
             return self._box(row, column, rings, base) if rings else NO_BOX
         # Far from every edge many vehicles share one box, of a cell nearby: less memory, oftener in the cache.
-        step = 1 << (rings.bit_length() - 3)
-        row, column = min(row - row % step, self.height - 1), min(column - column % step, self.width - 1)
+        step = 1 << (rings.bit_length() - 2)
+        row = min(row - row % step + step // 2, self.height - 1)
+        column = min(column - column % step + step // 2, self.width - 1)
         key = row * self.width + column
         box = self.shared.get(key)
         if box is None or not box[1] < longitude < box[3]:

@@ -210,7 +210,7 @@ def _entry(step: Step, zone: CompiledZone) -> tuple[Crossing, bool]:
         return hint, False
     if step.leg is None:
         return step.here(), True
-    return entry_on(spans(step.index, zone, step.leg, True), step.leg), False
+    return entry_on(spans(step.index, zone, step.leg, True, _edges_near(step, zone)), step.leg), False
 
 
 def confirm(
@@ -273,7 +273,7 @@ def _exit(step: Step, zone: CompiledZone) -> Crossing:
     if hint is not None:
         return hint
     if step.leg is not None:
-        return exit_on(spans(step.index, zone, step.leg, False), step.leg)
+        return exit_on(spans(step.index, zone, step.leg, False, _edges_near(step, zone)), step.leg)
     anchor, zone_state = step.state, step.state.zones[zone.zone.id]
     if anchor.blind:
         return zone_state.entry
@@ -356,17 +356,23 @@ def _passed_zones(step: Step) -> Iterator[tuple[CompiledZone, list[Span]]]:
 
 def _on_the_way(step: Step, leg: Leg) -> list[tuple[CompiledZone, tuple[Edge, ...] | None]]:
     """Zones whose bounds meet the leg, with their edges near it if those are at hand."""
-    place = step.place
-    if step.length_m <= NEAR_M:  # an edge met by so short a leg is near the cell of its end
-        return [(n.zone, n.near) for n in place.partial if meets(n.zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
-    if step.length_m <= 2.0 * NEAR_M:  # or of its start
-        near = {n.zone.zone.id: (n.zone, n.near) for n in place.partial}
-        for nearby in step.state.placed(step.index).partial:
-            _, edges = near.get(nearby.zone.zone.id, (None, ()))
-            joined = edges if edges is nearby.near else tuple(dict.fromkeys(edges + nearby.near))
-            near[nearby.zone.zone.id] = nearby.zone, joined
-        return [item for item in near.values() if meets(item[0].bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
-    return [(zone, None) for zone in step.index.zones_about(place.part, leg.x0, leg.y0, leg.x1, leg.y1)]
+    if step.length_m > 2.0 * NEAR_M:
+        about = step.index.zones_about(step.place.part, leg.x0, leg.y0, leg.x1, leg.y1)
+        return [(zone, None) for zone in about]
+    near = {n.zone.zone.id: n.zone for n in (*step.place.partial, *step.state.placed(step.index).partial)}
+    met = [zone for zone in near.values() if meets(zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
+    return [(zone, _edges_near(step, zone)) for zone in met]
+
+
+def _edges_near(step: Step, zone: CompiledZone) -> tuple[Edge, ...] | None:
+    """The edges of a zone that a leg of at most twice NEAR_M can meet: those near the cells of its ends."""
+    if step.leg is None or step.length_m > 2.0 * NEAR_M:
+        return None
+    edges: tuple[Edge, ...] = ()
+    for nearby in (*step.state.placed(step.index).partial, *step.place.partial):
+        if nearby.zone is zone and nearby.near is not edges:
+            edges = nearby.near if not edges else tuple(dict.fromkeys(edges + nearby.near))
+    return edges
 
 
 def _passed(step: Step, zone: CompiledZone, found: list[Span]) -> None:
