@@ -110,6 +110,8 @@ def detect(
             for event in _detected(index, track, format_):
                 if isinstance(event, DetectionEvent):
                     typer.echo(event_to_json(event) if as_json else _sentence(event))
+    except BrokenPipeError:  # the reader of our output has gone
+        raise
     except OSError as error:
         raise _refuse(f"{error.filename}: {error.strerror}", WRONG_USAGE) from error
     except ZoneError as error:
