@@ -9,7 +9,7 @@ LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEBIAN := mosquitto mosquitto-clients socat
 
-.PHONY: demo test check bench nightly clean lock zones debian-parts
+.PHONY: demo test check bench bench-peers nightly clean lock zones debian-parts
 
 # The lock files carry a hash of every package; nothing else is installed.
 $(READY): $(LOCK) pyproject.toml
@@ -49,6 +49,11 @@ check: $(READY_DEV) debian-parts
 
 bench: $(READY)
 	$(BIN)/borderlane bench $(ARGS)
+
+# Needs node: Node-RED with turf and with its geofence node, through the same broker.
+bench-peers: $(READY)
+	cd benchmarks/peers && npm ci --silent
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 nightly: $(READY_DEV) debian-parts
 	BORDERLANE_REQUIRE_ALL=1 $(BIN)/python -m pytest $(ARGS)

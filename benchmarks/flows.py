@@ -34,7 +34,8 @@ module.exports = {
   flowFile: 'flow.json', uiHost: '127.0.0.1', httpAdminRoot: false, httpNodeRoot: false, telemetry: {enabled: false},
   logging: {console: {level: 'warn'}}, editorTheme: {projects: {enabled: false}}, credentialSecret: false,
   functionGlobalContext: {
-    turf: turf.default || turf.booleanPointInPolygon, zones: JSON.parse(require('fs').readFileSync(__dirname + '/zones.json')),
+    turf: turf.default || turf.booleanPointInPolygon,
+    zones: JSON.parse(require('fs').readFileSync(__dirname + '/zones.json')),
   },
 };
 """

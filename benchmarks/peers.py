@@ -85,7 +85,9 @@ def rate(host: str, port: int, command: list[str], folder: Path, messages: list[
     try:
         with running(command, folder):
             if not meter.ready.wait(READY_WITHIN_S):
-                raise SystemExit(f"not ready in {READY_WITHIN_S:.0f} s: {' '.join(command)}\n{(folder / 'log').read_text()}")
+                raise SystemExit(
+                    f"not ready in {READY_WITHIN_S:.0f} s: {' '.join(command)}\n{(folder / 'log').read_text()}"
+                )
             time.sleep(1.0)  # a flow says it is connected before it has subscribed
             return _drive(client, meter, messages)
     finally:
@@ -126,7 +128,14 @@ async def contest(tell: Callable[[str], None]) -> dict[str, float]:
                 project = folder / name
                 project.mkdir()
                 write_project(project, MODULES, flow, zone_set)
-                command = ["node", str(MODULES / "node-red/red.js"), "-u", str(project), "-s", str(project / "settings.js")]
+                command = [
+                    "node",
+                    str(MODULES / "node-red/red.js"),
+                    "-u",
+                    str(project),
+                    "-s",
+                    str(project / "settings.js"),
+                ]
                 tell(name)
                 found[name] = await asyncio.to_thread(rate, host, port, command, project, payloads(count))
         finally:
