@@ -9,7 +9,7 @@ LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEBIAN := mosquitto mosquitto-clients socat
 
-.PHONY: demo test check bench nightly clean lock zones debian-parts
+.PHONY: demo test check bench bench-peers nightly clean lock zones debian-parts
 
 # The lock files carry a hash of every package; nothing else is installed.
 $(READY): $(LOCK) pyproject.toml
@@ -46,8 +46,15 @@ check: $(READY_DEV) debian-parts
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=85
 
+# Measures and writes docs/benchmarks.md; `borderlane bench --json` only measures.
 bench: $(READY)
-	$(BIN)/borderlane bench $(ARGS)
+	$(BIN)/python -m benchmarks.report $(ARGS)
+
+# Node-RED from npm with a turf function node and with its geofence node, through the same broker.
+bench-peers: $(READY)
+	@command -v npm >/dev/null 2>&1 || { echo "bench-peers needs node and npm" >&2; exit 3; }
+	cd benchmarks/peers && npm ci --omit=dev
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 nightly: $(READY_DEV) debian-parts
 	BORDERLANE_REQUIRE_ALL=1 $(BIN)/python -m pytest $(ARGS)
