@@ -47,12 +47,14 @@ check: $(READY_DEV) debian-parts
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=85
 
+# Measures and writes docs/benchmarks.md; `borderlane bench --json` only measures.
 bench: $(READY)
-	$(BIN)/borderlane bench $(ARGS)
+	$(BIN)/python -m benchmarks.report $(ARGS)
 
-# Needs node: Node-RED with turf and with its geofence node, through the same broker.
+# Node-RED from npm with a turf function node and with its geofence node, through the same broker.
 bench-peers: $(READY)
-	cd benchmarks/peers && npm ci --silent
+	@command -v npm >/dev/null 2>&1 || { echo "bench-peers needs node and npm" >&2; exit 3; }
+	cd benchmarks/peers && npm ci --omit=dev
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 nightly: $(READY_DEV) debian-parts

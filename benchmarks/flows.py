@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from zones.border_zone import ZoneKind, ZoneSet
+from zones.border_zone import BorderZone, ZoneKind, ZoneSet
 
 READY_TOPIC, COUNT_TOPIC = "bench/ready", "bench/count"
 COUNT_EVERY = 50
@@ -50,12 +50,12 @@ def write_project(folder: Path, modules: Path, flow: list[dict[str, object]], zo
     (folder / "node_modules").symlink_to(modules, target_is_directory=True)
 
 
-def _shape(zone: object) -> dict[str, object]:
-    polygons = zone.polygons  # type: ignore[attr-defined]
+def _shape(zone: BorderZone) -> dict[str, object]:
+    polygons = zone.polygons
     lons = [lon for rings in polygons for ring in rings for lon, _ in ring]
     lats = [lat for rings in polygons for ring in rings for _, lat in ring]
     return {
-        "id": zone.id,  # type: ignore[attr-defined]
+        "id": zone.id,
         "box": [min(lons), min(lats), max(lons), max(lats)],
         "shape": {"type": "MultiPolygon", "coordinates": polygons},
     }

@@ -18,10 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage
 
 from agent.ingest.wire import Topics, encode_report
 from benchmarks.flows import COUNT_EVERY, COUNT_TOPIC, READY_TOPIC, geofence_flow, turf_flow, write_project
+from benchmarks.report import write_section
+from simulator.bench import Figure
 from simulator.bench_load import make_load
 from simulator.broker import Broker, choose
 from zones.catalogue import shipped_zone_set
@@ -85,9 +88,8 @@ def rate(host: str, port: int, command: list[str], folder: Path, messages: list[
     try:
         with running(command, folder):
             if not meter.ready.wait(READY_WITHIN_S):
-                raise SystemExit(
-                    f"not ready in {READY_WITHIN_S:.0f} s: {' '.join(command)}\n{(folder / 'log').read_text()}"
-                )
+                words = f"not ready in {READY_WITHIN_S:.0f} s: {' '.join(command)}"
+                raise SystemExit(f"{words}\n{(folder / 'log').read_text()}")
             time.sleep(1.0)  # a flow says it is connected before it has subscribed
             return _drive(client, meter, messages)
     finally:
@@ -128,14 +130,8 @@ async def contest(tell: Callable[[str], None]) -> dict[str, float]:
                 project = folder / name
                 project.mkdir()
                 write_project(project, MODULES, flow, zone_set)
-                command = [
-                    "node",
-                    str(MODULES / "node-red/red.js"),
-                    "-u",
-                    str(project),
-                    "-s",
-                    str(project / "settings.js"),
-                ]
+                red = str(MODULES / "node-red/red.js")
+                command = ["node", red, "-u", str(project), "-s", str(project / "settings.js")]
                 tell(name)
                 found[name] = await asyncio.to_thread(rate, host, port, command, project, payloads(count))
         finally:
@@ -144,17 +140,19 @@ async def contest(tell: Callable[[str], None]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run all and print."""
+    """Run all, print the ratios, put them into docs/benchmarks.md."""
     if not MODULES.is_dir():
         raise SystemExit("benchmarks/peers/node_modules is missing: run `npm ci` in benchmarks/peers (needs node)")
     found = asyncio.run(contest(lambda name: print(f"measuring {name}", file=sys.stderr)))
     ours = found.pop("borderlane")
+    figures = [Figure("peers.broker", ours, "messages/s", found)]
     if "--json" in sys.argv:
-        print(json.dumps([{"id": "peers.broker", "value": ours, "unit": "messages/s", "peers": found}], indent=1))
+        print(json.dumps(msgspec.to_builtins(figures), indent=1))
         return
     print(f"borderlane through the broker: {ours:,.0f} messages/s")
     for name, value in found.items():
         print(f"{name}: {value:,.1f} messages/s, borderlane is {ours / value:,.1f} times as fast")
+    write_section("peers", figures, "make bench-peers")
 
 
 if __name__ == "__main__":

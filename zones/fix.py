@@ -33,6 +33,10 @@ FIX_TYPE_WORDS = {
 """Words of the position report (contract section 5)."""
 
 
+LAST_S = 253_402_300_800.0
+"""End of the year 9999, UTC seconds."""
+
+
 class Fix(msgspec.Struct, frozen=True, gc=False):
     """One position report as the detector sees it.
 
@@ -67,13 +71,28 @@ def checked_fix(fix: Fix) -> str | None:
     Returns words for people: what, the value, and what was expected. 0/0 is refused because receivers
     without a position send it.
     """
+    if (
+        -90.0 <= fix.latitude <= 90.0
+        and -180.0 <= fix.longitude <= 180.0
+        and (fix.latitude != 0.0 or fix.longitude != 0.0)
+        and 0.0 < fix.time_s < LAST_S
+        and 0.0 <= fix.accuracy_m < math.inf
+        and (fix.speed_mps is None or 0.0 <= fix.speed_mps <= 1_000.0)
+        and (fix.heading_deg is None or 0.0 <= fix.heading_deg <= 360.0)
+        and fix.fix_type is not FixType.NONE
+    ):  # every comparison is false for NaN
+        return None
+    return _fault_of(fix)
+
+
+def _fault_of(fix: Fix) -> str | None:
     if not (math.isfinite(fix.latitude) and -90.0 <= fix.latitude <= 90.0):
         return f"latitude {fix.latitude!r}: expected -90 to 90"
     if not (math.isfinite(fix.longitude) and -180.0 <= fix.longitude <= 180.0):
         return f"longitude {fix.longitude!r}: expected -180 to 180"
     if fix.latitude == 0.0 and fix.longitude == 0.0:
         return "position 0/0: a receiver without a fix sends this"
-    if not (math.isfinite(fix.time_s) and 0.0 < fix.time_s < 253_402_300_800.0):
+    if not (math.isfinite(fix.time_s) and 0.0 < fix.time_s < LAST_S):
         return f"fixTime {fix.time_s!r}: expected a UTC time from 1970 to 9999"
     if not (math.isfinite(fix.accuracy_m) and fix.accuracy_m >= 0.0):
         return f"accuracy {fix.accuracy_m!r}: expected metres, 0 = unknown"

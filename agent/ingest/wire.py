@@ -1,10 +1,12 @@
 """JSON and MessagePack payloads of MQTT to domain values and back (contract section 5)."""
 
 import hashlib
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -188,6 +190,12 @@ _json_list = msgspec.json.Decoder(list[msgspec.Raw])
 _pack_report = msgspec.msgpack.Decoder(ReportOnWire)
 _pack_list = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _pack_row = msgspec.msgpack.Decoder(RowOnWire)
+_json_reports = msgspec.json.Decoder(list[ReportOnWire])
+_pack_reports = msgspec.msgpack.Decoder(list[ReportOnWire])
+_pack_rows = msgspec.msgpack.Decoder(list[RowOnWire])
+_FIX_TYPES = tuple(FixType)
+"""By code."""
+_time_of = operator.attrgetter("time_s")
 
 
 def decode_message(inbound: Inbound, topic: str, payload: bytes, received_s: float) -> list[Item]:
@@ -232,6 +240,9 @@ def decode_positions(
     """
     if len(payload) > MAX_BYTES:
         return [refused("too_large", f"{len(payload)} bytes: expected at most {MAX_BYTES}", source, payload)]
+    sound = _sound_list(payload, unit_from_topic, received_s)
+    if sound is not None:
+        return cast("list[Fix | Refused]", sound)
     try:
         parts, decode = _parts(payload)
     except _UNREADABLE as error:
@@ -241,6 +252,51 @@ def decode_positions(
         return [refused("too_many", detail, source, payload)]
     taken = [_one_report(part, decode, unit_from_topic, received_s, source) for part in parts]
     return _by_time(taken)
+
+
+def _sound_list(payload: bytes, unit_from_topic: str | None, received_s: float) -> list[Fix] | None:
+    """The fixes of a list in which every report is sound, read in one go, by rising fix time.
+
+    None for all else: that is read part by part, and each fault is told.
+    """
+    try:
+        reports = _whole_list(payload)
+        if reports is None or len(reports) > MAX_REPORTS:
+            return None
+        fixes: list[Fix] = []
+        for report in reports:
+            unit = report.unit or unit_from_topic or ""
+            if unit != unit_from_topic and (unit_from_topic is not None or not _is_unit(unit)):
+                return None
+            if isinstance(report, RowOnWire):
+                fix = _fix_of_row(report, received_s, unit)
+            else:
+                fix = _fix_of_map(report, received_s, unit)
+            if checked_fix(fix) is not None:
+                return None
+            fixes.append(fix)
+    except _UNREADABLE:
+        return None
+    fixes.sort(key=_time_of)
+    return fixes
+
+
+def _whole_list(payload: bytes) -> Sequence[ReportOnWire | RowOnWire] | None:
+    """A list of maps or of rows by its first element; decoding raises if one of the others differs."""
+    if payload[:1] == b"[":
+        return _json_reports.decode(payload)
+    if not _is_array(payload):
+        return None
+    header = {0xDC: 3, 0xDD: 5}.get(payload[0], 1)
+    first = payload[header : header + 1]
+    if _is_array(first):
+        return _pack_rows.decode(payload)
+    return _pack_reports.decode(payload) if _is_map(first) else None
+
+
+@lru_cache(maxsize=65_536)
+def _is_unit(unit: str) -> bool:
+    return UNIT_FORM.fullmatch(unit) is not None
 
 
 def _by_time(items: Sequence[Fix | Refused]) -> list[Fix | Refused]:
@@ -288,7 +344,10 @@ def _one_report(
     decoder = decode or (_pack_row if _is_array(part) else _pack_report)
     try:
         report = decoder.decode(part)
-        fix = _fix_of_row(report, received_s) if isinstance(report, RowOnWire) else _fix_of_map(report, received_s)
+        if isinstance(report, RowOnWire):
+            fix = _fix_of_row(report, received_s, report.unit or "")
+        else:
+            fix = _fix_of_map(report, received_s, report.unit or "")
     except _UNREADABLE as error:
         return refused("unreadable", _words(error), source, part)
     return _checked(fix, unit_from_topic, source, part)
@@ -307,14 +366,14 @@ def _checked(fix: Fix, unit_from_topic: str | None, source: str, data: bytes | m
     return refused("out_of_range", fault, source, data) if fault else fix
 
 
-def _fix_of_map(report: ReportOnWire, received_s: float) -> Fix:
+def _fix_of_map(report: ReportOnWire, received_s: float, unit: str) -> Fix:
     """Raises ValueError for a fixType word that is not in the contract."""
     word = report.fix_type
     if word is not None and word not in FIX_TYPE_WORDS:
         raise ValueError(f"fixType: expected one of {', '.join(FIX_TYPE_WORDS)}")
     time = report.fix_time
     return Fix(
-        unit=report.unit or "",
+        unit=unit,
         time_s=time.timestamp() if isinstance(time, datetime) else time / 1000.0,
         latitude=report.latitude,
         longitude=report.longitude,
@@ -331,18 +390,20 @@ def _fix_of_map(report: ReportOnWire, received_s: float) -> Fix:
     )
 
 
-def _fix_of_row(row: RowOnWire, received_s: float) -> Fix:
+def _fix_of_row(row: RowOnWire, received_s: float, unit: str) -> Fix:
+    accuracy_cm, speed_cms, heading_cdeg = row.accuracy_cm, row.speed_cms, row.heading_cdeg
     return Fix(
-        unit=row.unit or "",
-        time_s=row.fix_time_ms / 1000.0,
-        latitude=row.latitude_e7 / 1e7,
-        longitude=row.longitude_e7 / 1e7,
-        received_s=received_s,
-        seq=row.seq,
-        accuracy_m=(row.accuracy_cm or 0) / 100.0,
-        speed_mps=None if row.speed_cms is None else row.speed_cms / 100.0,
-        heading_deg=None if row.heading_cdeg is None else row.heading_cdeg / 100.0,
-        fix_type=FixType(row.fix_type_code or 0),
+        unit,
+        row.fix_time_ms / 1000.0,
+        row.latitude_e7 / 1e7,
+        row.longitude_e7 / 1e7,
+        received_s,
+        row.seq,
+        None,
+        0.0 if accuracy_cm is None else accuracy_cm / 100.0,
+        None if speed_cms is None else speed_cms / 100.0,
+        None if heading_cdeg is None else heading_cdeg / 100.0,
+        _FIX_TYPES[row.fix_type_code or 0],
     )
 
 

@@ -1,0 +1,120 @@
+"""`make bench`: measures, and writes docs/benchmarks.md with the machine, the versions and the command.
+
+Each group of figures has a section of its own between two markers; a run replaces the sections it measured.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from simulator.bench import GROUPS, Figure
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / "docs/benchmarks.md"
+PACKAGES = ("shapely", "numpy", "msgspec", "paho-mqtt", "apsw")
+HEAD = """# Benchmarks
+
+Written by `make bench` and `make bench-peers`; do not edit by hand. Rates are for one core: fixes for each second
+of processor time of one process, best of three runs. Run them again on your own machine before you rely on them:
+on a shared machine they differ by half from one run to the next, while the ratios to the peers of the same run stay.
+"""
+NOTES = {
+    "detection": """20,000 vehicles with 30 fixes each, 5 s apart, over the 384 zones that are shipped. *border*: all of
+them drive within a few kilometres of a crossing, 9.35 % of the fixes lie in a zone. *inland*: one in ten does.
+`engine.decode`: MessagePack rows of the inland mix in batches of 100, from bytes to events; `borderlane-maps` the
+same as maps. `engine.zones…`: so many octagons of 150 m at random places of the country; above 2,000 the index is a
+tree. Peers only look up which zones a position is in: no state, no accuracy, no segments, no direction.""",
+    "peers": """JSON positions one by one through the embedded broker, on QoS 0, to one subscriber at a time, which
+publishes events back: borderlane's decoder and detector, Node-RED with a function node that asks turf for the zones
+whose box holds the position, and Node-RED with one geofence node for each of the 64 inbound activation zones.""",
+}
+
+
+def write_section(group: str, figures: list[Figure], command: str) -> None:
+    """Put the figures of one group into docs/benchmarks.md."""
+    DOCUMENT.parent.mkdir(exist_ok=True)
+    text = DOCUMENT.read_text() if DOCUMENT.exists() else HEAD
+    body = "\n".join([f"<!-- {group} -->", *section(group, figures, command), f"<!-- end {group} -->"])
+    pattern = re.compile(rf"<!-- {group} -->.*<!-- end {group} -->", re.DOTALL)
+    text = pattern.sub(lambda _: body, text) if pattern.search(text) else f"{text.rstrip()}\n\n{body}\n"
+    DOCUMENT.write_text(text)
+
+
+def section(group: str, figures: list[Figure], command: str) -> list[str]:
+    """Heading, machine and table, as lines."""
+    lines = [
+        f"## {group}",
+        "",
+        NOTES.get(group, ""),
+        "",
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}.",
+        "",
+    ]
+    lines += ["| figure | value | unit | peers in the same run |", "| --- | ---: | --- | --- |"]
+    for figure in figures:
+        peers = ", ".join(f"{name} {amount(value)}{ratio(figure, value)}" for name, value in figure.peers.items())
+        lines.append(f"| `{figure.id}` | {amount(figure.value)} | {figure.unit} | {peers} |")
+    return [*lines, ""]
+
+
+def amount(value: float) -> str:
+    """Three digits are as many as a measurement has."""
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"
+
+
+def ratio(figure: Figure, value: float) -> str:
+    """How many times a peer's rate ours is."""
+    return f" ({figure.value / value:.3g}x)" if figure.unit.endswith("/s") and value > 0.0 else ""
+
+
+def machine() -> str:
+    """Processor, cores, load, system and versions."""
+    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    load = os.getloadavg()[0]
+    packages = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores (load {load:.1f}), "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}, {_node()}"
+    )
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _node() -> str:
+    try:
+        return (
+            f"Node {subprocess.run(['node', '--version'], capture_output=True, text=True, check=True).stdout.strip()}"
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "no Node"
+
+
+def main() -> None:
+    """Measure the groups named on the command line, or all."""
+    for group in sys.argv[1:] or list(GROUPS):
+        figures: list[Figure] = []
+        for figure in GROUPS[group](lambda words: print(words, file=sys.stderr)):
+            print(f"{figure.id}: {amount(figure.value)} {figure.unit}")
+            figures.append(figure)
+        write_section(group, figures, f"borderlane bench {group}")
+
+
+if __name__ == "__main__":
+    main()
