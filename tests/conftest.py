@@ -26,13 +26,13 @@ def absent(reason: str) -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(name="require")
+@pytest.fixture(name="require", scope="session")
 def require_fixture() -> Callable[[str], str]:
     """`require(binary)` as a fixture, since test files do not import one another."""
     return require
 
 
-@pytest.fixture(name="absent")
+@pytest.fixture(name="absent", scope="session")
 def absent_fixture() -> Callable[[str], str]:
     """`absent(reason)` as a fixture."""
     return absent

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -211,11 +210,8 @@ def null_modem(path: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-async def test_null_modem_killed_and_started_again_under_the_same_name(tmp_path):
-    if shutil.which("socat") is None:
-        if os.environ.get("BORDERLANE_REQUIRE_ALL") == "1":
-            pytest.fail("socat is missing; expected it from Debian")
-        pytest.skip("socat is not installed")
+async def test_null_modem_killed_and_started_again_under_the_same_name(tmp_path, require):
+    require("socat")
     path = tmp_path / "gnss0"
     cable = null_modem(path)
     try:
