@@ -136,6 +136,7 @@ class Broker:
         """Takes messages and says nothing."""
         self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def published(self) -> list[Published]:
@@ -150,8 +151,19 @@ class Broker:
         for writer in self._writers:
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def all_gone(self) -> None:
+        """Every connection is closed to the last callback: what stays open here would warn in a later test."""
+        while self._connections:
+            self.drop_all()
+            await asyncio.wait(self._connections)
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
@@ -159,6 +171,8 @@ class Broker:
         finally:
             self._writers.discard(writer)
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _packet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = (await reader.readexactly(1))[0]
@@ -192,10 +206,10 @@ class Broker:
 @asynccontextmanager
 async def mqtt_broker() -> AsyncIterator[Broker]:
     broker = Broker()
-    server = await asyncio.start_server(broker._serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(broker.accept, "127.0.0.1", 0)
     broker.port = server.sockets[0].getsockname()[1]
     try:
         yield broker
     finally:
         server.close()
-        broker.drop_all()
+        await broker.all_gone()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,20 +35,31 @@ def test_a_damaged_client_id_is_said(tmp_path: Path, text: str) -> None:
 async def peer(answer: Answer) -> AsyncIterator[tuple[int, list[int]]]:
     """A TCP server that answers a CONNECT as told; the protocol levels it was asked for."""
     levels: list[int] = []
+    open_now: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(handle(reader, writer))
+        open_now.add(task)
+        task.add_done_callback(open_now.discard)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         packet = await reader.read(1024)
         if packet:
             levels.append(packet[packet.index(b"MQTT") + 4])
             answer(packet, writer)
-        await reader.read()
+        with suppress(ConnectionError):
+            await reader.read()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1], levels
     finally:
         server.close()
+        if open_now:
+            await asyncio.wait(open_now)  # whatever stays open would warn in a later test
 
 
 async def levels_until_connected(answer: Answer, protocol: str = "auto") -> tuple[list[int], str]:
