@@ -107,7 +107,7 @@ def _engine_rate(index: ZoneIndex, load: Load) -> float:
         with watch:
             for fix in batch:
                 feed(fix)
-    return len(load.values) / watch.spent_s
+    return len(load) / watch.spent_s
 
 
 def _encode_maps(fixes: list[Fix]) -> bytes:
@@ -123,7 +123,7 @@ def _decode_rate(index: ZoneIndex, load: Load, encode: Callable[[list[Fix]], byt
             for fix in decode_positions(payload, unit_from_topic=None, received_s=received_s, source="bench"):
                 if isinstance(fix, Fix):
                     detector.feed(fix)
-    return len(load.values) / watch.spent_s
+    return len(load) / watch.spent_s
 
 
 def _by_zone_count(tell: Tell, vehicles: int, scale: float) -> Iterable[Figure]:
@@ -143,7 +143,7 @@ def _by_zone_count(tell: Tell, vehicles: int, scale: float) -> Iterable[Figure]:
 def _peer_rates(index: ZoneIndex, load: Load, scale: float) -> dict[str, float]:
     """Which zones is the position in, by shapely: prepared polygons in a loop, one array, an STR tree."""
     shapes = _shapes(index)
-    points = [(row[3], row[2]) for row in load.values[:: max(1, int(len(load.values) / (PEER_FIXES * scale)))]]
+    points = [(lon, lat) for lat, lon in load.positions(round(PEER_FIXES * scale))]
     loop, array = _Stopwatch(), _Stopwatch()
     for shape in shapes:
         shapely.prepare(shape)
@@ -165,7 +165,7 @@ def _peer_rates(index: ZoneIndex, load: Load, scale: float) -> dict[str, float]:
 
 def _strtree_rate(index: ZoneIndex, load: Load, scale: float) -> float:
     tree, watch = shapely.STRtree(_shapes(index)), _Stopwatch()
-    points = [(row[3], row[2]) for row in load.values[:: max(1, int(len(load.values) / (PEER_FIXES * scale)))]]
+    points = [(lon, lat) for lat, lon in load.positions(round(PEER_FIXES * scale))]
     tree.query(shapely.Point(points[0]), predicate="intersects")  # builds the tree
     with watch:
         for point in points:
@@ -203,7 +203,7 @@ def _swap_ms(load: Load, repeats: int) -> float:
     best_ms = float("inf")
     for _ in range(repeats):
         detector, index = Detector(compile_index(shipped_zone_set())), compile_index(shipped_zone_set())
-        for fix in (Fix(*row) for row in load.values[:SWAP_VEHICLES]):
+        for fix in load.fixes(0, SWAP_VEHICLES):
             detector.feed(fix)
         gc.collect()
         start = time.perf_counter()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,22 +38,43 @@ JITTER_M = 1.5
 BATCH = 1_000
 """Fixes made at a time."""
 
-Row = tuple[str, float, float, float, float, int, None, float, float, float, FixType]
+NUMBERS = 6
+"""Numbers of a fix: time, latitude, longitude, accuracy, speed, heading."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """A mix and where it comes from."""
+    """A mix, packed: as objects it would fill the memory that the detector is measured in."""
 
     name: str
-    values: tuple[Row, ...]
-    """Arguments of `Fix`, in order of time."""
-    vehicles: int
+    units: tuple[str, ...]
+    numbers: array[float]
+    """NUMBERS a fix, in order of time; the units take turns."""
+
+    def __len__(self) -> int:
+        return len(self.numbers) // NUMBERS
+
+    def fixes(self, first: int, last: int) -> list[Fix]:
+        """The fixes from one place in the order of time up to another."""
+        numbers, units, count = self.numbers, self.units, len(self.units)
+        made: list[Fix] = []
+        for k in range(first, min(last, len(self))):
+            time_s, latitude, longitude, accuracy_m, speed_mps, heading_deg = numbers[k * NUMBERS : (k + 1) * NUMBERS]
+            made.append(
+                Fix(units[k % count], time_s, latitude, longitude, time_s + LAG_S, k // count + 1, None,
+                    accuracy_m, speed_mps, heading_deg, FixType.THREE_D)
+            )  # fmt: skip
+        return made
 
     def batches(self, size: int = BATCH) -> Iterator[list[Fix]]:
-        """The fixes, made just before they are used, as a decoder makes them."""
-        for first in range(0, len(self.values), size):
-            yield [Fix(*row) for row in self.values[first : first + size]]
+        """All fixes, made just before they are used, as a decoder makes them."""
+        for first in range(0, len(self), size):
+            yield self.fixes(first, first + size)
+
+    def positions(self, count: int) -> list[tuple[float, float]]:
+        """(latitude, longitude) of about so many fixes, evenly from all of them."""
+        step = max(1, len(self) // max(1, count))
+        return [(self.numbers[k * NUMBERS + 1], self.numbers[k * NUMBERS + 2]) for k in range(0, len(self), step)]
 
 
 def make_load(
@@ -72,12 +94,10 @@ def make_load(
     dice = random.Random(seed)
     places = crossing_places(zone_set)
     near = round(vehicles * border_share)
-    tracks = [
-        _track(f"unit-{number:05d}", _start(dice, places if number < near else None), dice, each, step_s)
-        for number in range(vehicles)
-    ]
+    tracks = [_track(_start(dice, places if n < near else None), dice, each, step_s) for n in range(vehicles)]
     dice.shuffle(tracks)
-    return Load(name, tuple(track[k] for k in range(each) for track in tracks), vehicles)
+    numbers = array("d", (number for k in range(each) for track in tracks for number in track[k]))
+    return Load(name, tuple(f"unit-{number:05d}" for number in range(vehicles)), numbers)
 
 
 def crossing_places(zone_set: ZoneSet) -> list[tuple[float, float]]:
@@ -116,7 +136,7 @@ def _start(dice: random.Random, places: list[tuple[float, float]] | None) -> tup
     return x + radius_m * math.sin(angle), y + radius_m * math.cos(angle)
 
 
-def _track(unit: str, start: tuple[float, float], dice: random.Random, each: int, step_s: float) -> list[Row]:
+def _track(start: tuple[float, float], dice: random.Random, each: int, step_s: float) -> list[tuple[float, ...]]:
     x, y = start
     parked = dice.random() < PARKED_SHARE
     speed_mps = 0.0 if parked else dice.uniform(*SPEEDS_MPS)
@@ -127,25 +147,19 @@ def _track(unit: str, start: tuple[float, float], dice: random.Random, each: int
     per_m = ((one[0] - latitude) / 100.0, (one[1] - longitude) / 100.0)
     east_deg = 1.0 / (111_320.0 * math.cos(math.radians(latitude)))
     error_x, error_y = dice.gauss(0.0, JITTER_M), dice.gauss(0.0, JITTER_M)
-    rows: list[Row] = []
+    rows: list[tuple[float, ...]] = []
     offset_s = dice.random()
     for k in range(each):
         way_m = speed_mps * step_s * k
         error_x, error_y = 0.6 * error_x + dice.gauss(0.0, JITTER_M), 0.6 * error_y + dice.gauss(0.0, JITTER_M)
-        time_s = round(START_S + offset_s + step_s * k, 3)
         rows.append(
             (
-                unit,
-                time_s,
+                round(START_S + offset_s + step_s * k, 3),
                 round(latitude + way_m * per_m[0] + error_y / 111_195.0, 7),
                 round(longitude + way_m * per_m[1] + error_x * east_deg, 7),
-                time_s + LAG_S,
-                k + 1,
-                None,
                 accuracy_m,
                 round(speed_mps, 2),
                 round(math.degrees(heading), 2),
-                FixType.THREE_D,
             )
         )
     return rows

@@ -10,7 +10,6 @@ import enum
 import heapq
 import math
 from dataclasses import dataclass, field
-from math import sqrt
 from statistics import median
 
 from zones.border_zone import ZoneSet
@@ -34,7 +33,18 @@ from zones.membership import Membership, classify
 from zones.plausibility import DetectionConfig, effective_accuracy_m
 from zones.segment import Crossing, is_clear
 from zones.step import Outcome, step
-from zones.unit_state import Calm, Phase, UnitState, ZoneState, dump_state, load_state
+from zones.unit_state import (
+    MAX_SEQ,
+    NO_SEQ,
+    Calm,
+    Phase,
+    UnitState,
+    ZoneState,
+    dump_state,
+    load_state,
+    pack_anchor,
+    unpack_anchor,
+)
 
 MAX_UNITS = 200_000
 """Units remembered; the one seen first among those in no zone makes room."""
@@ -59,7 +69,8 @@ class Verdict(enum.Enum):
 
 
 _ACCEPTED = Verdict.ACCEPTED
-_FAR, _INSIDE = Calm.FAR, Calm.INSIDE
+_INSIDE = Calm.INSIDE
+_NAN, _INFINITE = math.nan, math.inf
 
 
 @dataclass(frozen=True)
@@ -172,81 +183,88 @@ class Detector:
     def feed(self, fix: Fix) -> list[Detected]:
         """Take one fix; give the events and notices it settles, in order. Never raises."""
         state = self._units.get(fix.unit)
-        if state is not None and (calm := state.calm) is not None:
-            # Only an edge on the way can change anything. Every comparison is false for NaN.
-            old = state.fix
-            time_s, seq, speed, heading = fix.time_s, fix.seq, fix.speed_mps, fix.heading_deg
+        if state is not None and (packed := state.packed) is not None:
+            # A calm unit: only an edge on the way can change anything. Every comparison is false for NaN.
+            old_s, old_latitude, old_longitude, _, _, old_speed, since_s, old_seq = unpack_anchor(packed)
+            time_s, latitude, longitude, seq = fix.time_s, fix.latitude, fix.longitude, fix.seq
+            speed, heading, accuracy_m = fix.speed_mps, fix.heading_deg, fix.accuracy_m
+            if accuracy_m == 0.0 and fix.hdop is not None:
+                accuracy_m = effective_accuracy_m(fix, self._config)
             if (
-                old.time_s < time_s <= fix.received_s + self._future_s
-                and (seq is None or seq - 1 == old.seq)
-                and fix.boot_id == old.boot_id
-                and fix.accuracy_m >= 0.0
+                old_s < time_s <= fix.received_s + self._future_s
+                and (seq is None or (seq - 1 == old_seq and seq < MAX_SEQ))
+                and fix.boot_id == state.boot_id
+                and 0.0 <= accuracy_m < _INFINITE
                 and (speed is None or 0.0 <= speed <= 1_000.0)
                 and (heading is None or 0.0 <= heading <= 360.0)
                 and fix.fix_type not in _NOT_QUICK
-                and (calm is _FAR or self._is_plain(old, fix))
             ):
                 south, west, north, east = state.box
-                latitude, longitude = fix.latitude, fix.longitude
-                if south < latitude < north and west < longitude < east:
-                    state.place = None
-                elif not self._way_is_clear(state, old, fix):
-                    return self._feed_slowly(fix, state)
-                self._verdict, self._reason = _ACCEPTED, ""
-                if speed is None:
-                    length_m = metres_between(old.latitude, old.longitude, latitude, longitude)
-                    state.note_step(old, fix, length_m)
-                if calm is _INSIDE:
-                    self._stay(state, old, fix)
-                else:
-                    self._far += 1
-                if latitude != old.latitude or longitude != old.longitude:
-                    state.since_s = time_s
-                state.fix = fix
-                return []
+                within = south < latitude < north and west < longitude < east
+                inside = state.calm is _INSIDE
+                if (not inside or self._is_plain(fix, accuracy_m, time_s - old_s, old_latitude, old_longitude)) and (
+                    within or self._way_is_clear(state, old_latitude, old_longitude, latitude, longitude)
+                ):
+                    if within:
+                        state.place = None
+                    moved = latitude != old_latitude or longitude != old_longitude
+                    if speed is None:
+                        step_m = metres_between(old_latitude, old_longitude, latitude, longitude)
+                        state.note_step(step_m, time_s - since_s, old_speed)
+                    state.packed = pack_anchor(
+                        time_s, latitude, longitude, fix.received_s, accuracy_m, _NAN if speed is None else speed,
+                        time_s if moved else since_s, NO_SEQ if seq is None else seq,
+                    )  # fmt: skip
+                    if inside:
+                        self._stay(state, fix, time_s - old_s, moved)
+                    else:
+                        self._far += 1
+                    self._verdict, self._reason = _ACCEPTED, ""
+                    return []
         return self._feed_slowly(fix, state)
 
-    def _over_long_m(self, old: Fix, fix: Fix) -> float:
-        d_lat = (fix.latitude - old.latitude) * self._per_latitude
-        d_lon = (fix.longitude - old.longitude) * self._per_longitude
-        return sqrt(d_lat * d_lat + d_lon * d_lon)
-
-    def _is_plain(self, old: Fix, fix: Fix) -> bool:
+    def _is_plain(self, fix: Fix, accuracy_m: float, dt_s: float, old_latitude: float, old_longitude: float) -> bool:
         """In a zone: no silence, no leap, accurate enough, no stuck receiver."""
-        accuracy_m, speed_mps, dt_s = fix.accuracy_m, fix.speed_mps, fix.time_s - old.time_s
-        if dt_s > self._late_gap_s or accuracy_m > self._usable_m or (accuracy_m == 0.0 and fix.hdop is not None):
+        if dt_s > self._late_gap_s or accuracy_m > self._usable_m:
             return False
-        if fix.latitude == old.latitude and fix.longitude == old.longitude:
-            return speed_mps is None or speed_mps <= self._moving_mps
-        return self._over_long_m(old, fix) <= self._gate_mps * dt_s
+        d_lat = (fix.latitude - old_latitude) * self._per_latitude
+        d_lon = (fix.longitude - old_longitude) * self._per_longitude
+        if d_lat == 0.0 and d_lon == 0.0:
+            return fix.speed_mps is None or fix.speed_mps <= self._moving_mps
+        gate_m = self._gate_mps * dt_s
+        return d_lat * d_lat + d_lon * d_lon <= gate_m * gate_m
 
-    def _way_is_clear(self, state: UnitState, old: Fix, fix: Fix) -> bool:
-        """Whether no edge is on the way from the anchor to the fix; if so, `state.place` is that of the fix."""
-        index, latitude, longitude = self._index, fix.latitude, fix.longitude
-        box = index.quiet_box(latitude, longitude)
-        if box[0] < old.latitude < box[2] and box[1] < old.longitude < box[3]:
-            inside = box[0] < latitude < box[2] and box[1] < longitude < box[3]
+    def _way_is_clear(
+        self, state: UnitState, old_latitude: float, old_longitude: float, latitude: float, longitude: float
+    ) -> bool:
+        """Whether no edge is on the way from the anchor to a position; if so, `state.place` is that of the latter."""
+        index = self._index
+        south, west, north, east = box = index.quiet_box(latitude, longitude)
+        if south < old_latitude < north and west < old_longitude < east:
+            inside = south < latitude < north and west < longitude < east
             if inside:
                 state.box, state.place = box, None
             return inside
         if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
             return False
-        before, place = state.placed(index), index.place(latitude, longitude)
+        before, place = state.place, index.place(latitude, longitude)
+        if before is None:
+            before = index.place(old_latitude, old_longitude)
         if place.part != before.part or not is_clear(before, place):
             return False
         state.box, state.place = box, place
         return True
 
-    def _stay(self, state: UnitState, old: Fix, fix: Fix) -> None:
+    def _stay(self, state: UnitState, fix: Fix, dt_s: float, moved: bool) -> None:
         """What a unit that stays in its zones leaves behind, and its timer."""
         self._steady += 1
         self._outcome = Outcome.STEADY
-        if fix.latitude != old.latitude or fix.longitude != old.longitude:
+        if moved:
             state.frozen, state.dwell_stopped = 0, False
             state.extend_trail(fix.latitude, fix.longitude)
         else:
             state.frozen += 1
-        state.note_interval(fix.time_s - old.time_s)
+        state.note_interval(dt_s)
         received_s = fix.received_s
         if received_s > state.last_received_s:
             state.last_received_s = received_s
@@ -267,18 +285,29 @@ class Detector:
         if state is None:
             state = self._new_unit(fix)
             self._use(state, fix, out)
-        elif self._is_duplicate(state, fix):
-            self._note(Verdict.DUPLICATE)
-            return out
-        elif fix.time_s < state.newest_s:
+        else:
+            state.unpack()
+            if self._is_duplicate(state, fix):
+                self._note(Verdict.DUPLICATE)
+                return out
+            self._sort_in(state, fix, out)
+        self._after(state, fix)
+        if state.calm is not None:
+            state.pack(self._packed_accuracy_m(state.fix))
+        return out
+
+    def _packed_accuracy_m(self, fix: Fix) -> float:
+        """Accuracy 0 stays unknown, except where hdop tells what it is."""
+        return fix.accuracy_m if fix.hdop is None else effective_accuracy_m(fix, self._config)
+
+    def _sort_in(self, state: UnitState, fix: Fix, out: list[Detected]) -> None:
+        if fix.time_s < state.newest_s:
             self._take_late(state, fix, out)
         elif state.held or (state.zones and is_hole(state, fix)):
             state.calm = None
             self._order(state, fix, out)
         else:
             self._use(state, fix, out)
-        self._after(state, fix)
-        return out
 
     def _refusal(self, fix: Fix) -> str | None:
         if fix.fix_type is _SIMULATED and not self._config.accept_simulated:
@@ -434,7 +463,9 @@ class Detector:
         return out
 
     def _fall_due(self, unit: str, state: UnitState, now_s: float, out: list[Detected]) -> None:
-        self._release(state, now_s, out)
+        if state.held:
+            state.disturb()
+            self._release(state, now_s, out)
         for gap in [gap for gap in state.gaps if gap.due_s is not None and gap.due_s <= now_s]:
             out += replay_gap(self._index, self._config, state, gap)
         drop_old_gaps(state, now_s, self._config)
@@ -444,10 +475,11 @@ class Detector:
         silent_s = now_s - state.last_received_s
         if now_s >= state.last_received_s + lost_s:
             state.stale = state.lost = True
-            state.calm = None
+            state.disturb()
             out.append(Notice(NoticeName.LOST, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
         elif now_s >= state.last_received_s + stale_s and not state.stale:
-            state.stale, state.calm = True, None
+            state.stale = True
+            state.disturb()
             out.append(Notice(NoticeName.STALE, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
 
     # --- zone sets and storage ---
@@ -475,7 +507,8 @@ class Detector:
         if state.branch is not None:
             hints = state.branch.hints
             state.branch.hints = {z: at for z, at in hints.items() if z in self._index.zones}
-        state.place = state.calm = None
+        state.disturb()
+        state.place = None
         if state.blind or not state.known:
             self._retire(unit, state, set(), notices)
             return

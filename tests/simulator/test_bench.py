@@ -23,7 +23,7 @@ ENGINE = [
 def test_the_border_mix_has_the_share_inside_that_it_says():
     index = compile_index(shipped_zone_set())
     load = make_load("border", shipped_zone_set(), vehicles=2_000, each=10, border_share=1.0, seed=1)
-    inside = sum(bool(index.containing(row[2], row[3])) for row in load.values) / len(load.values)
+    inside = sum(bool(index.containing(*position)) for position in load.positions(len(load))) / len(load)
     assert inside == pytest.approx(INSIDE_SHARE, abs=0.012)
 
 
@@ -32,10 +32,12 @@ def test_a_load_is_the_same_for_a_seed_and_in_order_of_time():
         make_load("m", shipped_zone_set(), vehicles=30, each=5, border_share=0.5, seed=7, step_s=1.0) for _ in range(2)
     )
     assert one == other
-    assert len(one.values) == 150
+    assert len(one) == 150
     assert [fix.seq for batch in one.batches(7) for fix in batch] == [k for k in range(1, 6) for _ in range(30)]
-    for _, own in groupby(sorted(one.values), key=lambda row: row[0]):
-        times = [row[1] for row in own]
+    fixes = sorted((fix for batch in one.batches() for fix in batch), key=lambda fix: (fix.unit, fix.seq))
+    for _, own in groupby(fixes, key=lambda fix: fix.unit):
+        times = [fix.time_s for fix in own]
+        assert len(times) == 5
         assert times == sorted(times)
 
 

@@ -21,6 +21,7 @@ from zones.detector import Detector, Verdict
 from zones.events import DetectionEvent, Direction, EventName, Kind, Notice, NoticeName
 from zones.fix import Fix, FixType
 from zones.frame import SWISS
+from zones.grid import Place
 from zones.index import compile_index
 from zones.plausibility import DetectionConfig
 from zones.tracks import detect_track, read_track
@@ -625,8 +626,10 @@ def reachable_positions(value, seen):
         for part in value:
             yield from reachable_positions(part, seen)
     elif hasattr(value, "__slots__"):
-        for name in value.__slots__:
-            yield from reachable_positions(getattr(value, name), seen)
+        yield from reachable_positions(getattr(value, "fix", None), seen)  # it may be packed
+        for name in itertools.chain.from_iterable(getattr(kind, "__slots__", ()) for kind in type(value).__mro__):
+            if not isinstance(getattr(value, name), Place):  # that of the anchor
+                yield from reachable_positions(getattr(value, name), seen)
 
 
 def is_stored_outside(index, position):
@@ -655,6 +658,8 @@ def test_feed_never_raises_and_keeps_no_position_outside_the_zones_but_the_newes
         fed.append(one)
         found += detector.feed(one)
         state = detector._units["u"]
+        if state.place is not None and not state.blind:
+            assert state.place[:3] == pytest.approx(INDEX.place(state.fix.latitude, state.fix.longitude)[:3])
         newest_s = detector.last_fix_time("u")
         allowed = {(f.latitude, f.longitude) for f in [*state.held, *(f for f in fed if f.time_s == newest_s)]}
         for position in reachable_positions(state, set()):
@@ -687,6 +692,31 @@ def test_feed_never_raises_whatever_the_numbers(fixes):
     for one in fixes:
         detector.feed(one)
     assert sum(detector.counters[v.value] for v in Verdict) >= len(fixes)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300, 91.0, 181.0])
+@pytest.mark.parametrize("name", ["latitude", "longitude", "time_s", "accuracy_m", "speed_mps", "heading_deg", "hdop"])
+@pytest.mark.parametrize("x", [-200.0, -50_000.0])
+def test_a_calm_unit_refuses_the_same_numbers(x, name, bad):
+    """Most fixes take a short way through; it must not be an open door."""
+    detector, fresh = Detector(INDEX), Detector(INDEX)
+    feed_all(detector, [fix(x, t=0), fix(x + 10, t=1), fix(x + 20, t=2)])
+    spoiled = msgspec.structs.replace(fix(x + 30, t=3, accuracy_m=0.0), **{name: bad})
+    detector.feed(spoiled)
+    fresh.feed(spoiled)
+    assert (fresh.last_verdict is Verdict.REFUSED) == (detector.last_verdict is Verdict.REFUSED)
+    if name != "hdop" and not math.isfinite(bad):
+        assert detector.last_verdict is Verdict.REFUSED
+    before = detector.counters["accepted"]
+    detector.feed(fix(x + 40, t=4))
+    assert detector.counters["accepted"] == before + 1
+
+
+def test_a_seq_of_any_size_is_harmless():
+    detector = Detector(INDEX)
+    for k, seq in enumerate([2**63 - 2, 2**63 - 1, 2**63, 2**63 + 1, -(2**63), -(2**63) + 1, 2**70]):
+        detector.feed(fix(-50_000 + 10 * k, t=k, seq=seq))
+    assert detector.counters["accepted"] + detector.counters["duplicate"] == 7
 
 
 def test_a_crowd_is_bounded(monkeypatch):
