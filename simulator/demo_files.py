@@ -75,8 +75,10 @@ class Layout:
         return self.folder / f"{part}.toml"
 
 
-def agent_toml(layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...]) -> str:
-    """Configuration of the agent."""
+def agent_toml(
+    layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...], customs_url: str
+) -> str:
+    """Configuration of the agent; `customs_url` may be a line that is played with."""
     serial = "".join(
         f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nbaud = 9600\n'
         for unit in serial_units
@@ -92,7 +94,7 @@ port = {broker.port}
 protocol = "{broker.protocol}"
 
 [customs]
-url = "{layout.customs_url}"
+url = "{customs_url}"
 feed_interval_s = 0.5
 authority_keys = {{ "authority-1" = "customs-data/authority.pub.pem" }}
 
