@@ -133,6 +133,8 @@ class Chaos:
         began_s = time.monotonic()
         for at_s, kind in schedule(kinds, seconds):
             await asyncio.sleep(max(0.0, began_s + at_s - time.monotonic()))
+            if seconds is not None and time.monotonic() - began_s > seconds - QUIET_AT_END_S / 2:
+                return  # earlier ones took too long; the lorries are about to stop
             started_s = self._stage.clock.now_s()
             recovered_s = await self._plays[kind]()
             recovered_ms = None if recovered_s is None else float(round(recovered_s * 1000))
