@@ -14,6 +14,7 @@ import msgspec
 
 from agent.domain.identifiers import VehicleKey, vehicle_key
 from agent.errors import ConfigError
+from agent.risk.rule_index import Template, ordered
 from simulator.customs.book import (
     MATCH_FIELDS,
     WHERE_FIELDS,
@@ -23,6 +24,7 @@ from simulator.customs.book import (
     Rule,
     WatchedName,
     WatchedPlate,
+    access_key,
     confused_plates,
     index_rules,
     normal_name,
@@ -148,7 +150,7 @@ def _book(
         rates=head.currency,
         texts=texts,
         inspections=head.inspection,
-        index=index_rules(rules),
+        rules=index_rules(rules),
         plates=watched,
         alike_plates=alike,
         names=by_name,
@@ -300,7 +302,9 @@ def _book_faults(entries: list[Dated], rules: list[Rule], texts: Mapping[str, An
             yield f"{entry.id}: id used twice"
         seen.add(entry.id)
     yield from (f"texts: {key}: missing" for key in OWN_TEXTS if key not in texts)
-    for bucket in index_rules(rules).values():
-        for key, sharing in bucket.items():
-            if len(sharing) > MAX_FAN_OUT:
-                yield f"{sharing[0].id}: {len(sharing)} rules share the key {key}: at most {MAX_FAN_OUT}"
+    sharing: dict[tuple[Template, tuple[str, ...]], list[str]] = {}
+    for rule in rules:
+        sharing.setdefault((ordered(tuple(rule.match)), access_key(rule)), []).append(rule.id)
+    for (_, key), ids in sharing.items():
+        if len(ids) > MAX_FAN_OUT:
+            yield f"{ids[0]}: {len(ids)} rules share the key {key}: at most {MAX_FAN_OUT}"

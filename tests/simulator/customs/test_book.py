@@ -179,7 +179,7 @@ def test_the_index_finds_what_a_naive_scan_finds(
     drawn: list[tuple[dict[str, str], list[Range], bool]], goods: GoodsDeclaration, indicators: dict[str, bool]
 ) -> None:
     rules = [rule_of(number, *parts) for number, parts in enumerate(drawn)]
-    book = replace(BOOK, index=index_rules(rules))
+    book = replace(BOOK, rules=index_rules(rules))
     assessed = subject(goods, indicators=indicators)
     expected = sorted(rule.id for rule in rules if naive(rule, assessed))
     assert [rule.id for rule in fired(assessed, book, DAY)] == expected
@@ -187,7 +187,7 @@ def test_the_index_finds_what_a_naive_scan_finds(
 
 def test_a_rule_fires_on_its_last_day_and_not_after() -> None:
     rule = rule_of(0, {"procedure": "IMPORT"}, [], True)
-    book = replace(BOOK, index=index_rules([rule]))
+    book = replace(BOOK, rules=index_rules([rule]))
     assessed = subject(GoodsDeclaration(procedure="IMPORT", direction="IN"))
     days = [datetime.date(2025, 12, 31), datetime.date(2026, 1, 1), datetime.date(2026, 12, 31)]
     days.append(datetime.date(2027, 1, 1))
