@@ -11,17 +11,16 @@ import hashlib
 import hmac
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from rapidfuzz import fuzz, process
 
 from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party
 from agent.domain.identifiers import VehicleKey
+from agent.risk.names import NameIndex, compile_names, normal_name
 from agent.risk.rule_index import (
     DENY,
     HEADER_FIELDS,
@@ -126,7 +125,6 @@ class Book:
     random_share: float
     yellow_at: int
     red_at: int
-    name_match_at: float
     valid_s: float
     obligation_s: float
     rates: Mapping[str, float]
@@ -138,8 +136,7 @@ class Book:
     plates: Mapping[VehicleKey, tuple[WatchedPlate, ...]]
     alike_plates: Mapping[VehicleKey, tuple[WatchedPlate, ...]]
     """Plates one confusable character away from a watched one."""
-    names: Mapping[str, tuple[WatchedName, ...]]
-    """Normal name to entries."""
+    names: NameList
 
 
 @dataclass(frozen=True)
@@ -167,22 +164,8 @@ class Subject:
 
 # --- names, plates, lots ---
 
-_LEGAL_FORMS = frozenset(
-    (
-        "ag", "gmbh", "sa", "sarl", "sagl", "srl", "spa", "sas", "eurl", "bv", "nv", "ltd", "llc", "inc",
-        "plc", "co", "kg", "ohg", "ug", "se", "ab", "as", "oy", "aps", "doo", "kft", "zoo", "sro",
-    )
-)  # fmt: skip
 _CONFUSED = {"0": "O", "O": "0", "1": "I", "I": "1", "8": "B", "B": "8", "5": "S", "S": "5"}
 """Characters of plates that people and cameras confuse (design/risk.md section 4)."""
-
-
-def normal_name(name: str) -> str:
-    """A name for comparing: no case, no accents, no legal form, words in order of the alphabet."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    letters = "".join(char for char in plain if not unicodedata.combining(char))
-    words = re.findall(r"\w+", letters.replace(".", ""))
-    return " ".join(sorted(word for word in words if word not in _LEGAL_FORMS) or words)
 
 
 def confused_plates(key: VehicleKey) -> Iterator[VehicleKey]:
@@ -354,9 +337,24 @@ def question_of(subject: Subject, rates: Mapping[str, float], day: datetime.date
     return Question(header, [_item_facts(item) for item in items], table, _days(day), subject.direction)
 
 
+@dataclass(frozen=True)
+class NameList:
+    """Watched names behind an index; entries by the number of their normal name."""
+
+    index: NameIndex
+    entries: tuple[tuple[WatchedName, ...], ...]
+
+
+def list_names(names: Iterable[WatchedName], match_at: float) -> NameList:
+    """Watch-list entries by their normal names."""
+    by_name: dict[str, tuple[WatchedName, ...]] = {}
+    for one in names:
+        normal = normal_name(one.name)
+        by_name[normal] = (*by_name.get(normal, ()), one)
+    return NameList(NameIndex(compile_names(list(by_name)), match_at), tuple(by_name.values()))
+
+
 def names_like(name: str, book: Book) -> tuple[WatchedName, ...]:
     """Watch-list entries of the listed name that is most like this one, if it is like enough."""
-    if not book.names:
-        return ()
-    best = process.extractOne(normal_name(name), list(book.names), scorer=fuzz.ratio, score_cutoff=book.name_match_at)
-    return book.names[best[0]] if best else ()
+    found = book.names.index.most_like(name)
+    return () if found is None else book.names.entries[found]

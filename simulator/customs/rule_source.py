@@ -14,6 +14,7 @@ import msgspec
 
 from agent.domain.identifiers import VehicleKey, vehicle_key
 from agent.errors import ConfigError
+from agent.risk.names import normal_name
 from agent.risk.rule_index import Template, ordered
 from simulator.customs.book import (
     MATCH_FIELDS,
@@ -27,7 +28,7 @@ from simulator.customs.book import (
     access_key,
     confused_plates,
     index_rules,
-    normal_name,
+    list_names,
 )
 
 LANGUAGES = ("de", "fr", "it", "en")
@@ -134,17 +135,12 @@ def _book(
         watched[key] = (*watched.get(key, ()), plate)
         for near in confused_plates(key):
             alike[near] = (*alike.get(near, ()), plate)
-    by_name: dict[str, tuple[WatchedName, ...]] = {}
-    for name in names:
-        normal = normal_name(name.name)
-        by_name[normal] = (*by_name.get(normal, ()), name)
     return Book(
         version=f"{head.book.version}+{reader.digest('book.toml', 'rules', 'texts')}",
         lists_version=reader.digest("lists"),
         random_share=head.shares.random_share,
         yellow_at=head.thresholds.yellow_at,
         red_at=head.thresholds.red_at,
-        name_match_at=head.names.match_at,
         valid_s=head.answer.valid_s,
         obligation_s=head.answer.obligation_s,
         rates=head.currency,
@@ -153,7 +149,7 @@ def _book(
         rules=index_rules(rules),
         plates=watched,
         alike_plates=alike,
-        names=by_name,
+        names=list_names(names, head.names.match_at),
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party
 from agent.domain.identifiers import VehicleKey
+from agent.risk.names import normal_name
 from simulator.customs.book import (
     Range,
     Rule,
@@ -23,25 +24,11 @@ from simulator.customs.book import (
     lot,
     lot_key,
     names_like,
-    normal_name,
 )
 from simulator.customs.rule_source import load_book, shipped_rules
 
 BOOK = load_book(shipped_rules())
 DAY = datetime.date(2026, 11, 22)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Helvetia Schattenhandel AG", "HELVETIA  SCHATTENHANDEL"),
-        ("Müller & Söhne GmbH", "Sohne Muller"),
-        ("Société Générale S.A.", "societe generale"),
-        ("AG", "ag"),
-    ],
-)
-def test_names_that_are_the_same(one: str, other: str) -> None:
-    assert normal_name(one) == normal_name(other) != ""
 
 
 @pytest.mark.parametrize(
