@@ -71,7 +71,7 @@ def test_damaged_json_is_refused(tmp_path):
     [
         (["nmea", "/no/such/file"], ["/no/such/file", "No such file", "expected"]),
         (["nmea", "/tmp"], ["/tmp", "directory"]),
-        (["ubx"], ["ubx", "not yet supported", "nmea, owntracks, traccar, flespi"]),
+        (["ubx"], ["ubx", "not yet supported", "nmea, ais, ruptela"]),
         (["teltonika", "x"], ["not yet supported"]),
         (["morse"], ["morse"]),
     ],
