@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -80,10 +80,13 @@ class ZonesTable(Table, frozen=True):
 
 
 class SerialTable(Table, frozen=True):
-    """One receiver on a serial port."""
+    """One device on a serial port."""
 
     unit: Name
+    """Unit whose receiver it is; for other roles the name of the port."""
     path: str
+    role: Literal["receiver", "microcontroller", "modbus", "ais"] = "receiver"
+    """What is on the line; vessels of an AIS receiver are units named by their MMSI."""
     baud: Annotated[int, Meta(ge=300, le=4_000_000)] = 9_600
     reset_on_open: bool = False
 

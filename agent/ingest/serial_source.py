@@ -27,6 +27,9 @@ class SerialUnit:
         now_s: Wall clock, UTC seconds; dates of the receiver are checked against it.
     """
 
+    kind = "serial"
+    """Source in the metrics."""
+
     def __init__(
         self,
         unit: str,
@@ -50,13 +53,7 @@ class SerialUnit:
         """Fixes and refusals for ever; a lost port is opened again. Ends when closed."""
         async for item in self.session.items():
             if isinstance(item, PortState):
-                log.info(
-                    "serial_port",
-                    unit_id=self.unit,
-                    path=item.path,
-                    state=item.state.value,
-                    reason=item.reason,
-                )
+                log_port_state(self.unit, item)
             elif isinstance(item, PositionReport):
                 yield fix_of_position(item, self.unit, self._now_s(), self.source)
             else:
@@ -65,3 +62,8 @@ class SerialUnit:
     def close(self) -> None:
         """End `items` and give the port back."""
         self.session.close()
+
+
+def log_port_state(unit: str, change: PortState) -> None:
+    """One line for each change of a port."""
+    log.info("serial_port", unit_id=unit, path=change.path, state=change.state.value, reason=change.reason)
