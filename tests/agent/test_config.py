@@ -52,6 +52,7 @@ def test_the_template_says_every_default_and_nothing_else() -> None:
         ("[log]\nlevel = 'loud'", "log.level: 'loud', expected one of debug, info, warning, error"),
         ("[agent]\nid = 'box 1'", "agent.id: Expected `str` matching regex '^[A-Za-z0-9._-]{1,64}$'"),
         ("[[serial]]\npath = '/dev/x'", "serial[0]: Object missing required field `unit`"),
+        ("[[serial]]\nunit = 'a'\npath = 'b'\nrole = 'radio'", "serial[0].role: Invalid enum value 'radio'"),
         ("[[serial]]\nunit = 'a'\npath = 'b'\nbuad = 1", "serial[0]: Object contains unknown field `buad`"),
         ("[operators.x]\nunts = []", "operators[...]: Object contains unknown field `unts`"),
         ("agent = 3", "agent: Expected `object`, got `int`"),
