@@ -25,6 +25,7 @@ from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
 from agent.domain.routing import Assessment
 from agent.domain.signed import BadSignature
+from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
@@ -48,6 +49,7 @@ from agent.sheet import Site
 from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
 from agent.web import EventStream, StreamEvent, run
+from firmware_bridge.capture import SUFFIX, VERSION, Header, Recorder
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
 from zones.detector import Detector
 from zones.errors import ZoneError
@@ -228,7 +230,7 @@ class App:
 
     def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
         """The source on one serial port, by its role."""
-        now_s = self.clock.now_s
+        recorder, now_s = self._recorder(port), self.clock.now_s
         if port.role == "ais":
             from agent.ingest.ais_source import AisVessels  # its library takes 0.1 s of the start
 
@@ -239,9 +241,35 @@ class App:
                 baud=port.baud,
                 has_journey=lambda unit: unit in expected,
                 reset_on_open=port.reset_on_open,
+                recorder=recorder,
                 now_s=now_s,
             )
-        return SerialUnit(port.unit, port.path, baud=port.baud, reset_on_open=port.reset_on_open, now_s=now_s)
+        return SerialUnit(
+            port.unit,
+            port.path,
+            baud=port.baud,
+            reset_on_open=port.reset_on_open,
+            recorder=recorder,
+            now_s=now_s,
+        )
+
+    def _recorder(self, port: SerialTable) -> Recorder | None:
+        """Of a port whose raw bytes the configuration wants; a disk that refuses does not keep the agent down."""
+        capture = self.config.capture
+        if port.unit not in capture.ports:
+            return None
+        started_s = self.clock.now_s()
+        folder = self.folder / capture.folder
+        path = folder / f"{port.unit}-{round(started_s * 1000)}{SUFFIX}"
+        header = Header(VERSION, port.path, port.baud, rfc3339(started_s))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            recorder = Recorder(path, header, limit_s=capture.minutes * 60, limit_bytes=capture.megabytes * 1024 * 1024)
+        except OSError as error:
+            LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
+            return None
+        LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        return recorder
 
     # --- running ----------------------------------------------------------------------------------------------
 

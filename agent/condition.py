@@ -199,6 +199,7 @@ class Condition:
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
             serial={unit.unit: unit.state.value for unit in parts.serial},
+            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
         )
 
     def ready(self, parts: Parts) -> dict[str, bool]:

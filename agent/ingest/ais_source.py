@@ -11,6 +11,7 @@ import msgspec
 from agent.ingest.serial_source import SerialItem, log_port_state
 from agent.ingest.wire import Refused, fix_of_position
 from firmware_bridge.ais import VESSEL_TYPES, AisDecoder, Vessel, fix_time_ms
+from firmware_bridge.capture import Recorder
 from firmware_bridge.messages import PositionReport
 from firmware_bridge.session import LinkState, PortState, SerialSource
 
@@ -29,6 +30,7 @@ class AisVessels:
     Args:
         unit: Name of the port, for logs and the status.
         path, baud, reset_on_open: The port, as configured.
+        recorder: Keeps its raw bytes.
         has_journey: Whether a unit is expected.
         now_s: Wall clock, UTC seconds; it dates the reports, which carry only a second.
     """
@@ -44,10 +46,12 @@ class AisVessels:
         baud: int,
         has_journey: Callable[[str], bool],
         reset_on_open: bool = False,
+        recorder: Recorder | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self.unit = unit
         self.source = f"ais:{unit}"
+        self.recorder = recorder
         self.vessels: OrderedDict[str, Vessel] = OrderedDict()
         """What vessels say about themselves, by MMSI; outlasts the port."""
         self.left_out: Counter[str] = Counter()
@@ -58,6 +62,7 @@ class AisVessels:
             reset_on_open=reset_on_open,
             silent_after_s=SILENT_AFTER_S,
             decoder=lambda: AisDecoder(self.vessels),
+            recorder=recorder,
             wall_s=now_s,
         )
         self._has_journey = has_journey

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import structlog
 
 from agent.ingest.wire import Refused, fix_of_position
+from firmware_bridge.capture import Recorder
 from firmware_bridge.messages import PositionReport
 from firmware_bridge.session import LinkState, PortState, SerialSource
 from zones.fix import Fix
@@ -24,6 +25,7 @@ class SerialUnit:
     Args:
         unit: Whose receiver it is.
         path, baud, reset_on_open: The port, as configured.
+        recorder: Keeps its raw bytes.
         now_s: Wall clock, UTC seconds; dates of the receiver are checked against it.
     """
 
@@ -37,11 +39,15 @@ class SerialUnit:
         *,
         baud: int,
         reset_on_open: bool = False,
+        recorder: Recorder | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self.unit = unit
         self.source = f"serial:{unit}"
-        self.session = SerialSource(path, baud=baud, unit=unit, reset_on_open=reset_on_open, wall_s=now_s)
+        self.recorder = recorder
+        self.session = SerialSource(
+            path, baud=baud, unit=unit, reset_on_open=reset_on_open, recorder=recorder, wall_s=now_s
+        )
         self._now_s = now_s
 
     @property

@@ -138,3 +138,26 @@ def test_no_number_that_is_not_finite_and_not_negative_comes_through(key: str, v
         assert f"policy.{key}: Expected" in str(error)
     else:
         assert taken == value and 0 <= taken <= 1e12
+
+
+PORTS = (
+    "[[serial]]\nunit = 'box'\npath = '/dev/a'\n[[serial]]\nunit = 'sign'\npath = '/dev/b'\nrole = 'microcontroller'\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("capture", "said"),
+    [
+        ("ports = ['box']", ["carries positions of vehicles"]),
+        ("ports = ['siren', 'box']", ["siren: expected the unit of a [[serial]] table (box, sign)", "box: carries"]),
+    ],
+)
+def test_ports_of_vehicles_are_not_recorded_by_chance(capture: str, said: list[str]) -> None:
+    text = f"{PORTS}[capture]\n{capture}\n"
+    assert all(word in fault for word, fault in zip(said, faults(text), strict=True))
+
+
+@pytest.mark.parametrize("capture", ["ports = ['sign']", "ports = ['box']\nallow_vehicle_positions = true"])
+def test_ports_that_may_be_recorded(capture: str) -> None:
+    config = parse_config(f"{PORTS}[capture]\n{capture}\n", "box.toml")
+    assert len(config.capture.ports) == 1
