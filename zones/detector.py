@@ -31,6 +31,7 @@ from zones.late import (
 )
 from zones.membership import Membership, classify
 from zones.plausibility import DetectionConfig, effective_accuracy_m
+from zones.quiet_map import NO_BOX
 from zones.roster import BOX_AT, MAX_SEQ, NO_SEQ, ROW_BITS, Roster, read_anchor, write_anchor, write_box
 from zones.segment import Crossing
 from zones.step import Outcome, step
@@ -258,7 +259,7 @@ class Detector:
             if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
                 return False
             way = old_latitude, old_longitude, latitude, longitude
-            if not (self._free(*way) or self._clear(*way)):
+            if not ((box is not NO_BOX and self._free(*way)) or self._clear(*way)):
                 return False
         write_box(self._memory, at + BOX_AT, *box)
         return True
