@@ -78,7 +78,13 @@ def detection(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iter
     yield Figure("engine.bytesPerVehicle", _bytes_per_vehicle(index, scale), "bytes")
 
 
-GROUPS = {"detection": detection}
+def _bridge(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iterable[Figure]:
+    from simulator.bench_bridge import bridge  # which needs this module
+
+    return bridge(tell, scale=scale, repeats=repeats)
+
+
+GROUPS = {"detection": detection, "bridge": _bridge}
 """Words of `borderlane bench` to what they measure."""
 
 
