@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from firmware_bridge.messages import Event, PositionReport, Refusal, to_json
 CORPUS = Path(__file__).parents[1] / "corpus" / "serial"
 BUFFER_LIMIT = {"owntracks": 260_000, "traccar": 260_000, "flespi": 260_000, "capture": LINE_LIMIT}
 """Bytes a decoder may keep between two calls: one document or one line of a capture; others at most
-`LEAST_LIMIT`."""
-LEAST_LIMIT = 17_000
+`USUAL_LIMIT`."""
+USUAL_LIMIT = 17_000
 """16 messages of AIS of which one part is missing; frames of the other formats have 8 KB at most."""
+SEED_BYTES = 4_000
 _SEEDS = {
     "nmea": ["gnss/nmea-fuzzy-cases.log", "gnss/nl2008u.log", "gnss/tcp-torture.log"],
     "ais": ["ais/ais_unpack_sixbit.log", "ais/ais-raw-messages.log"],
     "ruptela": ["telematics/ruptela.jsonl"],
+    "teltonika": ["telematics/teltonika.jsonl", "telematics/teltonika-vectors.jsonl"],
     "queclink": ["telematics/queclink-text.jsonl"],
     "owntracks": ["telematics/owntracks.jsonl"],
 }
@@ -39,7 +42,25 @@ def seeds(name: str) -> list[bytes]:
     if name == "capture":
         return [_CAPTURE]
     files = _SEEDS.get(name) or [file for known in _SEEDS.values() for file in known]
-    return [(CORPUS / file).read_bytes()[:4_000] for file in files]
+    return [seed for file in files for seed in _inputs(CORPUS / file)]
+
+
+def _inputs(path: Path) -> list[bytes]:
+    """The beginning of a log, or each frame of a file of frames."""
+    if path.suffix != ".jsonl":
+        return [path.read_bytes()[:SEED_BYTES]]
+    frames = map(json.loads, path.read_text().splitlines())
+    return [_frame_bytes(frame)[:SEED_BYTES] for frame in frames]
+
+
+def _frame_bytes(frame: dict[str, Any]) -> bytes:
+    match frame["encoding"], frame["data"]:
+        case "hex", data:
+            return bytes.fromhex(data)
+        case "text", data:
+            return data.encode()
+        case _, data:
+            return json.dumps(data).encode()
 
 
 def check(name: str, data: bytes) -> None:
@@ -67,5 +88,5 @@ def _events(name: str, data: bytes, size: int) -> Iterator[Event]:
     decoder = TARGETS[name]()
     for at in range(0, len(data), size):
         yield from decoder.feed(data[at : at + size])
-        assert decoder.buffered <= BUFFER_LIMIT.get(name, LEAST_LIMIT), f"{name} keeps {decoder.buffered} bytes"
+        assert decoder.buffered <= BUFFER_LIMIT.get(name, USUAL_LIMIT), f"{name} keeps {decoder.buffered} bytes"
     yield from decoder.end()
