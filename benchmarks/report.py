@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from simulator.bench import GROUPS, Figure
+from simulator.bench import GROUPS
+from simulator.bench_figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/benchmarks.md"

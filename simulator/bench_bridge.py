@@ -18,7 +18,7 @@ from pynmeagps import NMEAReader
 
 from firmware_bridge.messages import PositionReport
 from firmware_bridge.nmea import NmeaDecoder
-from simulator.bench import REPEATS, Figure, Tell
+from simulator.bench_figure import REPEATS, Figure, Tell
 from simulator.serial_unit import nmea_sentences
 
 FIXES = 30_000

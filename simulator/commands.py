@@ -107,7 +107,8 @@ def bench(
     """Measure how fast this machine does it, beside what others do in the same run."""
     from rich.console import Console
 
-    from simulator.bench import GROUPS, Figure
+    from simulator.bench import GROUPS
+    from simulator.bench_figure import Figure
 
     for unknown in [group for group in groups or () if group not in GROUPS]:
         typer.echo(f"error: {unknown!r}: expected {', '.join(GROUPS)}", err=True)

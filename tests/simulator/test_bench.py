@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from simulator.bench import Figure, detection
+from simulator.bench import detection
 from simulator.bench_bridge import bridge
+from simulator.bench_figure import Figure
 from simulator.bench_load import INSIDE_SHARE, make_load, small_zones
 from simulator.cli import tree
 from zones.catalogue import shipped_zone_set
