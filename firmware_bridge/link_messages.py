@@ -82,6 +82,15 @@ class FaultCode(enum.IntEnum):
     POWER = 3
 
 
+class SightingKind(enum.IntEnum):
+    """What read a vehicle."""
+
+    ANPR = 1
+    DSRC = 2
+    SEAL = 3
+    BEACON = 4
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What every message begins with, after its type."""
 

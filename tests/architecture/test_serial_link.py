@@ -28,6 +28,7 @@ from firmware_bridge.link_messages import (
     Output,
     ResetCause,
     Row,
+    SightingKind,
     config_crc,
     encode_frame,
 )
@@ -181,6 +182,7 @@ def printed() -> str:
                 ["state, commanded, measured", _words(OutputState)],
                 ["reason of NAK", _words(Nak)],
                 ["reset_cause", _words(ResetCause)],
+                ["kind of SIGHTING", _words(SightingKind)],
                 ["code of FAULT", _words(FaultCode) + "; output 255 is the whole device"],
                 [
                     "capabilities",
