@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.activation.events import ActivationAnswered, Event, InstructionOut
 from agent.clock import Clock
+from agent.delivery.sign_channel import OutputView
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
 from agent.ingest.feed import Feed
@@ -21,9 +23,13 @@ from agent.journal.store import Store
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.register import Register
-from agent.status.api import AgentStatus
+from agent.status.api import AgentStatus, OutputStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
+from firmware_bridge.outputs import OutputState
+
+if TYPE_CHECKING:
+    from agent.ingest.ais_source import AisVessels
 
 CUSTOMS_SILENT_S = 3.0
 """Customs is out of reach when nothing of it was heard for so long and the last try failed, wall seconds."""
@@ -41,7 +47,8 @@ class Parts:
     outbox: Outbox
     pipeline: Pipeline
     feed: Feed
-    serial: tuple[SerialUnit, ...]
+    serial: tuple[SerialUnit | AisVessels, ...]
+    signs: SignChannel
 
 
 class Condition:
@@ -114,6 +121,10 @@ class Condition:
         metrics.zone_set.clear()
         metrics.zone_set.labels(self._register.zone_set.version).set(1)
         metrics.units.set(len(parts.pipeline.around.cursors))
+        for view in parts.signs.views():
+            for state in OutputState:
+                metrics.output.labels(view.place.output, state.name).set(view.measured is state)
+            metrics.output_fault.labels(view.place.output).set(view.fault != "NONE")
 
     # --- figures ----------------------------------------------------------------------------------------------
 
@@ -194,7 +205,10 @@ class Condition:
             fixes=parts.pipeline.fixes_by_result(),
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
-            serial={unit.unit: unit.state.value for unit in parts.serial},
+            serial={unit.unit: unit.state.value for unit in parts.serial}
+            | {name: board.state.value for name, board in parts.signs.boards.items()},
+            outputs={view.place.output: _output(view) for view in parts.signs.views()},
+            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
         )
 
     def ready(self, parts: Parts) -> dict[str, bool]:
@@ -204,6 +218,22 @@ class Condition:
             "broker": parts.source.alive and parts.publisher.connected,
             "zones": bool(self._register.zone_set.zones),
         }
+
+
+def _output(view: OutputView) -> OutputStatus:
+    waiting = view.wanted.waiting
+    return OutputStatus(
+        kind=view.place.kind.name.lower(),
+        crossing=view.place.crossing,
+        direction=view.place.direction,
+        lane=view.place.lane or None,
+        wanted=view.wanted.state.name,
+        commanded=None if view.commanded is None else view.commanded.name,
+        measured=None if view.measured is None else view.measured.name,
+        jrn=None if waiting is None else waiting.jrn,
+        unit=None if waiting is None else waiting.unit,
+        fault=view.fault,
+    )
 
 
 def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:

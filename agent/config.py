@@ -5,7 +5,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -82,13 +82,13 @@ class ZonesTable(Table, frozen=True):
 
 
 class SerialTable(Table, frozen=True):
-    """One serial port and what is behind it."""
+    """One device on a serial port."""
 
     unit: Name
-    """Unit of the receiver; of a microcontroller or Modbus line the name that `[[output]]` says."""
+    """Unit whose receiver it is; for other roles the name that `[[output]]` says."""
     path: str
-    role: str = "receiver"
-    """receiver, microcontroller (docs/serial-link.md) or modbus."""
+    role: Literal["receiver", "microcontroller", "modbus", "ais"] = "receiver"
+    """What is on the line; vessels of an AIS receiver are units named by their MMSI."""
     baud: Annotated[int, Meta(ge=300, le=4_000_000)] = 9_600
     parity: str = "none"
     """none, even or odd; Modbus boards mostly come with even."""
@@ -119,6 +119,18 @@ class OutputTable(Table, frozen=True):
     """Modbus: register with the time after which the board drops its coils by itself."""
     timer_unit_ms: Annotated[int, Meta(ge=1, le=1_000)] = 100
     """Modbus: what one count of that register is."""
+
+
+class CaptureTable(Table, frozen=True):
+    """Raw bytes of serial ports, recorded for fault finding; off unless ports are named."""
+
+    ports: tuple[str, ...] = ()
+    """`unit` of the [[serial]] tables to record."""
+    folder: str = "captures"
+    minutes: Annotated[float, Meta(gt=0, le=15)] = 15.0
+    megabytes: Annotated[int, Meta(ge=1, le=64)] = 64
+    allow_vehicle_positions: bool = False
+    """Receivers and AIS say where vehicles are: they are recorded only with this, on test rigs."""
 
 
 class OperatorTable(Table, frozen=True):
@@ -183,7 +195,24 @@ class Config(Table, frozen=True):
     log: LogTable = LogTable()
     serial: tuple[SerialTable, ...] = ()
     output: tuple[OutputTable, ...] = ()
+    capture: CaptureTable = CaptureTable()
     operators: dict[str, OperatorTable] = {}
+
+
+def capture_faults(config: Config) -> list[str]:
+    """Why these ports may not be recorded: raw bytes of vehicles are positions, which are never stored."""
+    roles = {port.unit: port.role for port in config.serial}
+    faults = []
+    for name in config.capture.ports:
+        if name not in roles:
+            known = ", ".join(roles) or "none is configured"
+            faults.append(f"capture.ports: {name}: expected the unit of a [[serial]] table ({known})")
+        elif roles[name] in ("receiver", "ais") and not config.capture.allow_vehicle_positions:
+            faults.append(
+                f"capture.ports: {name}: carries positions of vehicles;"
+                " expected capture.allow_vehicle_positions = true (test rigs only)"
+            )
+    return faults
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -193,7 +222,8 @@ CHOICES = {
     ("log", "format"): ("auto", "console", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),
 }
-ROLES = ("receiver", "microcontroller", "modbus")
+DRIVING = ("microcontroller", "modbus")
+"""Roles of serial ports with outputs behind them."""
 PARITIES = ("none", "even", "odd")
 FAIL_SAFES = ("board_watchdog", "timed_coil", "restrictive_only")
 OUTPUT_DEFAULTS = {
@@ -216,7 +246,7 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
         ConfigError: every fault of the file, section by section: key, what is wrong, what was expected.
     """
     config = parse_tables(text, source, Config, CHOICES, environment or {})
-    faults = [*_port_faults(config.serial), *_output_faults(config)]
+    faults = [*_port_faults(config.serial), *_output_faults(config), *capture_faults(config)]
     if faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
     return config
@@ -224,13 +254,12 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
 
 def _port_faults(ports: tuple[SerialTable, ...]) -> Iterator[str]:
     for number, port in enumerate(ports):
-        yield from _wrong_word(f"serial[{number}].role", port.role, ROLES)
         yield from _wrong_word(f"serial[{number}].parity", port.parity, PARITIES)
 
 
 def _output_faults(config: Config) -> Iterator[str]:
     """What is wrong between outputs, and between an output and its device."""
-    roles = {port.unit: port.role for port in config.serial if port.role != "receiver"}
+    roles = {port.unit: port.role for port in config.serial if port.role in DRIVING}
     known: set[str] = set()
     for number, output in enumerate(config.output):
         place = f"output[{number}]"
@@ -262,6 +291,8 @@ def _modbus_faults(place: str, output: OutputTable) -> Iterator[str]:
     lit = [name for name in output.coils if name in states and OutputState[name] in PERMISSIVE]
     if lit and output.fail_safe == "restrictive_only":
         yield f"{place}.coils: {', '.join(lit)} with restrictive_only, expected no state that lets a vehicle go"
+    if output.default == "stop" and "STOP" not in output.coils:
+        yield f"{place}.coils: none for STOP, expected one for the default"
     if output.kind == "watchdog":
         yield f"{place}.kind: a relay board restarts nothing, expected sign, signal_head or barrier"
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
+from firmware_bridge.capture import Direction, Recorder
 from firmware_bridge.errors import PortLost, PortUnavailable
 from firmware_bridge.link import HostLink, LinkEvent, Phase
 from firmware_bridge.outputs import OutputSettings, OutputState
@@ -28,12 +29,14 @@ class DeviceSession:
         *,
         baud: int = 115_200,
         reset_on_open: bool = False,
+        recorder: Recorder | None = None,
         number: int = 0,
         wall_s: Callable[[], float] = time.time,
         now_s: Callable[[], float] = time.monotonic,
         spread: Callable[[], float] = random.random,
     ) -> None:
-        """`number` counts our own starts, for the device's log; `wall_s` (UTC) is what it sets its calendar by."""
+        """`number` tells our own starts apart in the device's log, `wall_s` (UTC) is what it sets its calendar by,
+        `recorder` keeps the raw bytes."""
         self.path = path
         self.link = HostLink(outputs, session=number)
         self.state = LinkState.ABSENT
@@ -42,6 +45,7 @@ class DeviceSession:
         """Times the port was opened again after it had been lost."""
         self._baud, self._reset_on_open = baud, reset_on_open
         self._wall_s, self._now_s, self._spread = wall_s, now_s, spread
+        self._recorder = recorder
         self._port: SerialPort | None = None
         self._closed = asyncio.Event()
 
@@ -74,6 +78,8 @@ class DeviceSession:
         self.state, self.reason = LinkState.ABSENT, "closed"
         if self._port is not None:
             self._port.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def events(self) -> AsyncIterator[DeviceEvent]:
         """What the device says and how the port is, for ever; no error of the port or the bytes ends it."""
@@ -101,7 +107,7 @@ class DeviceSession:
             if not self._closed.is_set():
                 self.link.opened(self._now_s(), int(self._wall_s() * 1000))
             while self.link.phase is not Phase.CLOSED:
-                port.write(self.link.to_send())
+                self._write(port, self.link.to_send())
                 for event in await self._next_events(port):
                     yield event
             reason = f"{self.path}: the link is down"
@@ -120,6 +126,7 @@ class DeviceSession:
         now_s = self._now_s()
         events: list[DeviceEvent] = []
         if data is not None:
+            self._record("in", data)
             events += self.link.receive(data, now_s)
         events += self.link.tick(self._now_s())
         return events
@@ -129,7 +136,16 @@ class DeviceSession:
         data = self.link.to_send()
         if self._port is not None and data:
             with contextlib.suppress(PortLost):  # the port is closed then; its reader says so
-                self._port.write(data)
+                self._write(self._port, data)
+
+    def _write(self, port: SerialPort, data: bytes) -> None:
+        if data:
+            self._record("out", data)
+            port.write(data)
+
+    def _record(self, direction: Direction, data: bytes) -> None:
+        if self._recorder is not None:
+            self._recorder.record(direction, data, self._now_s())
 
     def _changed(self, state: LinkState, reason: str) -> PortState | None:
         if (state, reason) == (self.state, self.reason):

@@ -80,6 +80,8 @@ class FaultCode(enum.IntEnum):
     """Commanded and measured differ for 500 ms."""
     DOOR = 2
     POWER = 3
+    SILENT = 4
+    """Its board on a bus does not answer, or does not fail safe as configured."""
 
 
 class SightingKind(enum.IntEnum):

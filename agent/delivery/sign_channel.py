@@ -16,11 +16,21 @@ from typing import Protocol
 import structlog
 
 from agent.activation.events import Event, OutputFaulted, OutputShown, WitnessSeen
+from agent.config import OutputTable, SerialTable
 from agent.delivery.sign_plan import NOTHING, RESTRICTIVE_LEASE_MS, Place, Showing
-from firmware_bridge.device_session import DeviceEvent
+from firmware_bridge.capture import Recorder
+from firmware_bridge.device_session import DeviceEvent, DeviceSession
 from firmware_bridge.link import LeaseRefused, LinkDown, LinkUp
 from firmware_bridge.link_messages import Fault, FaultCode, FrameFault, Log, Output, Sighting, SightingKind
-from firmware_bridge.outputs import MISMATCH_MS, PERMISSIVE, OutputKind, OutputState
+from firmware_bridge.outputs import (
+    MISMATCH_MS,
+    PERMISSIVE,
+    UPTIME_MODULUS,
+    OutputKind,
+    OutputSettings,
+    OutputState,
+)
+from firmware_bridge.relay import FailSafe, RelayOutput
 from firmware_bridge.session import LinkState, PortState
 
 RENEW_AFTER_S = 0.8
@@ -299,6 +309,55 @@ class SignChannel:
             self._queue.put_nowait(item)
         except asyncio.QueueFull:
             self.unrecorded += 1
+
+
+def board_of(
+    port: SerialTable, outputs: Sequence[OutputTable], wall_s: Callable[[], float], recorder: Recorder | None = None
+) -> Board:
+    """The device behind a port, by its role, with the outputs that name it; not opened yet."""
+    behind = [output for output in outputs if output.device == port.unit]
+    if port.role == "modbus":
+        from firmware_bridge.modbus_output import RelayBoards  # its library takes 0.3 s of the start
+
+        relays = tuple(_relay(output) for output in behind)
+        return RelayBoards(port.path, relays, baud=port.baud, parity=port.parity)
+    return DeviceSession(
+        port.path,
+        tuple(_settings(output) for output in behind),
+        baud=port.baud,
+        reset_on_open=port.reset_on_open,
+        recorder=recorder,
+        number=int(wall_s()) % UPTIME_MODULUS,
+        wall_s=wall_s,
+    )
+
+
+def places_of(ports: Sequence[SerialTable], outputs: Sequence[OutputTable]) -> dict[str, tuple[Place, ...]]:
+    """Outputs of each device, in the order of their numbers."""
+    return {port.unit: tuple(_place(output) for output in outputs if output.device == port.unit) for port in ports}
+
+
+def _place(output: OutputTable) -> Place:
+    kind = OutputKind[output.kind.upper()]
+    return Place(output.id, kind, output.crossing, output.direction, output.lane)
+
+
+def _relay(output: OutputTable) -> RelayOutput:
+    return RelayOutput(
+        _settings(output),
+        output.modbus_unit,
+        FailSafe(output.fail_safe),
+        {OutputState[name]: coil for name, coil in output.coils.items()},
+        output.timer_register,
+        output.timer_unit_ms,
+    )
+
+
+def _settings(output: OutputTable) -> OutputSettings:
+    kind = OutputKind[output.kind.upper()]
+    if kind is OutputKind.BARRIER:
+        return OutputSettings(kind, OutputState.CLOSED)
+    return OutputSettings(kind, OutputState.STOP if output.default == "stop" else OutputState.DEFAULT)
 
 
 def _shown(view: OutputView) -> OutputShown:
