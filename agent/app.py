@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import os
 import signal
+import ssl
 import time
 from collections.abc import Coroutine
 from importlib.metadata import version
@@ -17,12 +19,13 @@ import msgspec
 import structlog
 
 from agent import desk, logs
-from agent.activation.events import Event, FeedRowArrived, ModeChanged, OfficerDecided
+from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
 from agent.booth import Booth
 from agent.clock import Clock
 from agent.condition import Condition, Parts
-from agent.config import DRIVING, Config, SerialTable, load_config
+from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
+from agent.delivery.display import display_text
 from agent.delivery.sign_channel import Board, SignChannel, board_of, places_of
 from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
@@ -32,6 +35,7 @@ from agent.domain.routing import Assessment
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
+from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
 from agent.ingest.limits import RateLimits
@@ -39,6 +43,7 @@ from agent.ingest.mqtt_source import MqttSource
 from agent.ingest.serial_source import SerialUnit
 from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
+from agent.instruction.signing import verify_instruction
 from agent.journal.batch import Committed, Loaded
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
@@ -81,7 +86,7 @@ async def run_agent(config_file: Path) -> None:
     Raises:
         ConfigError, AlreadyRunning: the operator must act before it can start.
         JournalError: durability can no longer be promised; a supervisor starts it again.
-        LinkError: the HTTP port cannot be had.
+        LinkError: the HTTP port or a listener's cannot be had.
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
@@ -117,6 +122,7 @@ class App:
         """Everything that blocks: keys, zones, journal, state. What the operator must mend is found first."""
         config = self.config
         key = read_private_key(self.folder / config.agent.signing_key)
+        self._own_keys = {self.agent: jwk_of(key)}
         self._authority = read_public_keys(config.customs.authority_keys, self.folder)
         inbound, password = self._inbound(), self._password(config.mqtt.password_file)
         index, digest = self._read_zones(config)
@@ -219,12 +225,13 @@ class App:
         self._booth = Booth(self.register, around.detector.index)
         ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
+        pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets)
         self.parts = Parts(
             store=store,
             source=source,
             publisher=publisher,
             outbox=outbox,
-            pipeline=Pipeline(self.register, around, store, self.clock, self.metrics, outlets),
+            pipeline=pipeline,
             feed=Feed(
                 customs.url,
                 self.clock,
@@ -234,6 +241,16 @@ class App:
             ),
             serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
             signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
+            listeners=tuple(
+                AvlSource(
+                    self._listener_plan(table, number),
+                    pipeline.submit,
+                    functools.partial(self._display, table),
+                    self._display_shown,
+                    self.clock.now_s,
+                )
+                for number, table in enumerate(self.config.listener)
+            ),
         )
 
     def _boards(self) -> dict[str, Board]:
@@ -288,6 +305,16 @@ class App:
         LOG.warning("capture_started", unit_id=port.unit, path=str(path))
         return recorder
 
+    def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
+        tls = None
+        if table.tls_certificate:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            try:
+                tls.load_cert_chain(self.folder / table.tls_certificate, self.folder / table.tls_key)
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                raise ConfigError(f"listener[{number}].tls_certificate: cannot be used: {error}") from error
+        return ListenerPlan(table.protocol, table.host, table.port, table.units, table.udp, tls)
+
     # --- running ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -296,6 +323,8 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        for listener in self.parts.listeners:
+            await listener.start()
         runner = await run(self._http(), self.config.http.host, self.config.http.port)
         self.url = runner.url
         self.parts.publisher.start()
@@ -334,6 +363,8 @@ class App:
         parts.signs.close()
         for unit in parts.serial:
             unit.close()
+        for listener in parts.listeners:
+            await listener.close()
         await self._try_publish(self.topics.status(self.agent), self.condition.last_message(), 1, True)
         await parts.source.close()
         await parts.publisher.close()
@@ -470,6 +501,32 @@ class App:
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)
         await self.parts.pipeline.submit(Happened(outcome.events, outcome.done, outcome.dropped, outcome.retried))
+        for event in outcome.events:
+            if isinstance(event, InstructionOut):
+                for listener in self.parts.listeners:  # soon: the outbox has yet to note that it is out
+                    asyncio.get_running_loop().call_soon(listener.show, event.unit)
+
+    def _display(self, table: ListenerTable, unit: str) -> Display | None:
+        """What a telematics unit's display should show: its live instruction, if it has one."""
+        row = self.parts.outbox.live_instruction(self.topics.instruction(unit)) if table.display else None
+        if row is None:
+            return None
+        instruction = verify_instruction(row.body, self._own_keys)
+        text = display_text(instruction, table.language, table.display)
+        if text is None:
+            return None
+        return Display(unit, instruction.instruction_id, instruction.version, text, table.language)
+
+    def _display_shown(self, display: Display) -> None:
+        """The unit's answer to the command is its receipt; what the driver has read of it, nobody knows."""
+        receipt = ReceiptArrived(
+            unit=display.unit,
+            instruction_id=display.instruction_id,
+            version=display.version,
+            delivered_s=self.clock.now_s(),
+            language=display.language,
+        )
+        self._spawn(self.parts.pipeline.submit(Happened((receipt,))))
 
     async def _history(self, above: int) -> list[StreamEvent]:
         found = await self.parts.store.read_events(above, HISTORY_EVENTS)

@@ -12,9 +12,10 @@ import msgspec
 
 from agent.activation.events import ActivationAnswered, Event, InstructionOut
 from agent.clock import Clock
-from agent.delivery.sign_channel import OutputView
+from agent.delivery.sign_channel import OutputView, SignChannel
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
+from agent.ingest.avl_source import AvlSource
 from agent.ingest.feed import Feed
 from agent.ingest.mqtt_source import MqttSource
 from agent.ingest.serial_source import SerialUnit
@@ -23,7 +24,7 @@ from agent.journal.store import Store
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.register import Register
-from agent.status.api import AgentStatus, OutputStatus
+from agent.status.api import AgentStatus, ListenerStatus, OutputStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
 from firmware_bridge.outputs import OutputState
@@ -49,6 +50,7 @@ class Parts:
     feed: Feed
     serial: tuple[SerialUnit | AisVessels, ...]
     signs: SignChannel
+    listeners: tuple[AvlSource, ...] = ()
 
 
 class Condition:
@@ -115,6 +117,10 @@ class Condition:
         metrics.outbox_oldest.set(0.0 if oldest_s is None else self._clock.now_s() - oldest_s)
         metrics.link_up.labels("broker").set(parts.source.alive)
         metrics.link_up.labels("customs").set(parts.feed.reachable)
+        for listener in parts.listeners:
+            metrics.connections.labels(listener.name).set(listener.server.connections)
+            for result, number in listener.counts.items():
+                metrics.frames.labels(listener.name, result).set(number)
         in_force = self.degraded or (Mode.NORMAL,)
         for mode in Mode:
             metrics.mode.labels(mode.name).set(mode in in_force)
@@ -209,6 +215,7 @@ class Condition:
             | {name: board.state.value for name, board in parts.signs.boards.items()},
             outputs={view.place.output: _output(view) for view in parts.signs.views()},
             capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
+            listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
         )
 
     def ready(self, parts: Parts) -> dict[str, bool]:

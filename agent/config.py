@@ -18,8 +18,13 @@ Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds above 0, at most a year: TOML can also say `inf`."""
 NotNegative = Annotated[float, Meta(ge=0, le=1e12)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+Imei = Annotated[str, Meta(pattern=r"^[0-9]{15}$")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+LISTENER_PROTOCOLS = ("teltonika", "ruptela", "queclink")
+DISPLAY_LANGUAGES = ("de", "en", "fr", "it", "pl")
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +138,56 @@ class CaptureTable(Table, frozen=True):
     """Receivers and AIS say where vehicles are: they are recorded only with this, on test rigs."""
 
 
+class ListenerTable(Table, frozen=True):
+    """Telematics units that connect to us by themselves. Nothing proves who they are: the line must be trusted."""
+
+    port: Port
+    units: dict[Imei, Name]
+    """IMEI to unit; "imei" = the IMEI itself is the unit's name. Others are turned away."""
+    protocol: str = "teltonika"
+    """teltonika, ruptela or queclink."""
+    host: str = "127.0.0.1"
+    udp: bool = False
+    """Take UDP packets on the same port as well (teltonika)."""
+    private_network: bool = False
+    """The line is private (APN, VPN, loopback); else a TLS certificate is required."""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    """PEM files for TLS on the TCP port, relative to the configuration file."""
+    display: str = ""
+    """Command that shows a text to the driver, with {text} for the text (teltonika); empty = no display."""
+    language: str = "en"
+    """Of the text: de, en, fr, it or pl."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the keys do not fit together."""
+        fault = next((words for wrong, words in self._faults() if wrong), None)
+        if fault:
+            raise ValueError(fault)
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        has_tls = bool(self.tls_certificate and self.tls_key)
+        named = [imei if unit == "imei" else unit for imei, unit in self.units.items()]
+        teltonika = self.protocol == "teltonika"
+        return [
+            (self.protocol not in LISTENER_PROTOCOLS, f"protocol: expected one of {', '.join(LISTENER_PROTOCOLS)}"),
+            (
+                not (self.private_network or has_tls),
+                "units are not authenticated: expected private_network = true, or tls_certificate and tls_key",
+            ),
+            (
+                bool(self.tls_certificate) != bool(self.tls_key),
+                "tls_certificate and tls_key: expected both or neither",
+            ),
+            (self.udp and not teltonika, "udp: only teltonika has UDP packets"),
+            (self.udp and not self.private_network, "udp: not encrypted, expected private_network = true"),
+            (bool(self.display) and not teltonika, "display: only teltonika takes commands"),
+            (bool(self.display) and "{text}" not in self.display, "display: expected {text} in it"),
+            (self.language not in DISPLAY_LANGUAGES, f"language: expected one of {', '.join(DISPLAY_LANGUAGES)}"),
+            (len(set(named)) < len(named), "units: two IMEIs for one unit, expected one for each"),
+        ]
+
+
 class OperatorTable(Table, frozen=True):
     """A telematics platform and the units for which it may report."""
 
@@ -196,6 +251,7 @@ class Config(Table, frozen=True):
     serial: tuple[SerialTable, ...] = ()
     output: tuple[OutputTable, ...] = ()
     capture: CaptureTable = CaptureTable()
+    listener: tuple[ListenerTable, ...] = ()
     operators: dict[str, OperatorTable] = {}
 
 

@@ -135,6 +135,13 @@ def _ruptela() -> Decoder:
     return HexText(RuptelaDecoder())
 
 
+def _teltonika() -> Decoder:
+    from firmware_bridge.hex_text import HexText
+    from firmware_bridge.teltonika import TeltonikaDecoder
+
+    return HexText(TeltonikaDecoder(udp=True))
+
+
 def _queclink() -> Decoder:
     from firmware_bridge.queclink import QueclinkDecoder
 
@@ -162,6 +169,7 @@ def _flespi() -> Decoder:
 DECODERS: dict[Format, Callable[[], Decoder]] = {
     Format.NMEA: _nmea,
     Format.AIS: _ais,
+    Format.TELTONIKA: _teltonika,
     Format.RUPTELA: _ruptela,
     Format.QUECLINK: _queclink,
     Format.OWNTRACKS: _owntracks,

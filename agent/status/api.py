@@ -88,6 +88,14 @@ class OutputStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """NONE, LAMP, DOOR, POWER or LOST."""
 
 
+class ListenerStatus(msgspec.Struct, frozen=True):
+    """How a listener for telematics units is."""
+
+    connections: int
+    counts: dict[str, int]
+    """Frames and connections by what became of them: accepted, refusals by reason, unknown_unit and so on."""
+
+
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How the agent is."""
 
@@ -116,6 +124,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     outputs: dict[str, OutputStatus] = {}
     capture: dict[str, str] = {}
     """Ports whose raw bytes are recorded: `recording`, `full`, `failed` or `closed`."""
+    listeners: dict[str, ListenerStatus] = {}
 
 
 class OverrideRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
