@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import os
 import signal
 import ssl
+import time
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +19,15 @@ import msgspec
 import structlog
 
 from agent import desk, logs
-from agent.activation.events import FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
+from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
+from agent.booth import Booth
 from agent.clock import Clock
 from agent.condition import Condition, Parts
-from agent.config import Config, ListenerTable, SerialTable, load_config
+from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
 from agent.delivery.display import display_text
+from agent.delivery.sign_channel import Board, SignChannel, board_of, places_of
+from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
@@ -216,7 +221,9 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        self._booth = Booth(self.register, around.detector.index)
+        ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
         pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets)
         self.parts = Parts(
@@ -232,7 +239,8 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
             ),
-            serial=tuple(self._serial(port) for port in self.config.serial),
+            serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
+            signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
             listeners=tuple(
                 AvlSource(
                     self._listener_plan(table, number),
@@ -244,6 +252,15 @@ class App:
                 for number, table in enumerate(self.config.listener)
             ),
         )
+
+    def _boards(self) -> dict[str, Board]:
+        """The devices behind which outputs hang."""
+        outputs = self.config.output
+        return {
+            port.unit: board_of(port, outputs, time.time, self._recorder(port))
+            for port in self.config.serial
+            if port.role in DRIVING
+        }
 
     def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
         """The source on one serial port, by its role."""
@@ -336,11 +353,14 @@ class App:
             ("checkpoints", self._send_checkpoints()),
             ("retention", self._keep_retention()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
+            ("outputs", self.parts.signs.keep_record()),
+            *((f"device {name}", self.parts.signs.listen(name)) for name in self.parts.signs.boards),
         ]
 
     async def close(self) -> None:
         """Stop in order: nothing more is read, what is decided is on disk, the broker is told."""
         parts = self.parts
+        parts.signs.close()
         for unit in parts.serial:
             unit.close()
         for listener in parts.listeners:
@@ -456,6 +476,27 @@ class App:
             self.stream.publish(StreamEvent(event.seq, event.kind, event.body))
         if committed.checkpoint is not None:
             self._checkpoint.set()
+
+    def _renew_signs(self) -> None:
+        """By the pipeline, after each of its turns: from what is committed, as far as the agent is fit for it."""
+        parts, signs = self.parts, self.parts.signs
+        if not signs.boards:
+            return
+        around = parts.pipeline.around
+        if self._booth.index is not around.detector.index:
+            self._booth = Booth(self.register, around.detector.index)
+        reachable = parts.source.alive and parts.publisher.connected
+        broker_age_s = parts.source.heartbeat_age_s() if reachable else math.inf
+        permissive_ms = permissive_lease_ms(parts.pipeline.degraded, broker_age_s)
+        now_s = self.clock.now_s()
+        plan = {
+            place.output: showing(place, self._booth.waiting(place, around.last, now_s), now_s, permissive_ms > 0)
+            for place in signs.places
+        }
+        signs.renew(plan, permissive_ms)
+
+    async def _record(self, *events: Event) -> None:
+        await self.parts.pipeline.record(*events)
 
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)

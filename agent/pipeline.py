@@ -90,6 +90,8 @@ class Outlets:
     committed: Callable[[Committed], None]
     watermark: Callable[[str, str | None, int], None]
     """Unit, bootId, `upTo`."""
+    decided: Callable[[], None] = lambda: None
+    """After each turn, at least once a second: what the roadside outputs show is renewed here and nowhere else."""
 
 
 class Pipeline:
@@ -146,6 +148,7 @@ class Pipeline:
         while True:
             items = await self._take()
             await self._batch(items)
+            self._outlets.decided()
 
     async def _take(self) -> list[Input]:
         try:
