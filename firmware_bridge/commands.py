@@ -129,9 +129,10 @@ def _gnss() -> Decoder:
 
 
 def _ubx() -> Decoder:
+    from firmware_bridge.gnss import GnssDecoder
     from firmware_bridge.hex_text import HexText
 
-    return HexText(_gnss())  # a receiver that speaks UBX may also speak NMEA
+    return HexText(GnssDecoder(skip_header=True))  # a receiver that speaks UBX may also speak NMEA
 
 
 def _ais() -> Decoder:
