@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import math
 import os
 import signal
+import ssl
+import time
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
 from agent import desk, logs
-from agent.activation.events import FeedRowArrived, ModeChanged, OfficerDecided
+from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
+from agent.booth import Booth
 from agent.clock import Clock
 from agent.condition import Condition, Parts
-from agent.config import Config, load_config
+from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
+from agent.delivery.display import display_text
+from agent.delivery.sign_channel import Board, SignChannel, board_of, places_of
+from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
 from agent.domain.routing import Assessment
 from agent.domain.signed import BadSignature
+from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
+from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
 from agent.ingest.limits import RateLimits
@@ -33,6 +43,7 @@ from agent.ingest.mqtt_source import MqttSource
 from agent.ingest.serial_source import SerialUnit
 from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
+from agent.instruction.signing import verify_instruction
 from agent.journal.batch import Committed, Loaded
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
@@ -48,10 +59,14 @@ from agent.sheet import Site
 from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
 from agent.web import EventStream, StreamEvent, run
+from firmware_bridge.capture import SUFFIX, VERSION, Header, Recorder
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
 from zones.detector import Detector
 from zones.errors import ZoneError
 from zones.index import ZoneIndex, compile_index
+
+if TYPE_CHECKING:
+    from agent.ingest.ais_source import AisVessels
 
 LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
@@ -71,7 +86,7 @@ async def run_agent(config_file: Path) -> None:
     Raises:
         ConfigError, AlreadyRunning: the operator must act before it can start.
         JournalError: durability can no longer be promised; a supervisor starts it again.
-        LinkError: the HTTP port cannot be had.
+        LinkError: the HTTP port or a listener's cannot be had.
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
@@ -107,6 +122,7 @@ class App:
         """Everything that blocks: keys, zones, journal, state. What the operator must mend is found first."""
         config = self.config
         key = read_private_key(self.folder / config.agent.signing_key)
+        self._own_keys = {self.agent: jwk_of(key)}
         self._authority = read_public_keys(config.customs.authority_keys, self.folder)
         inbound, password = self._inbound(), self._password(config.mqtt.password_file)
         index, digest = self._read_zones(config)
@@ -206,14 +222,17 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        self._booth = Booth(self.register, around.detector.index)
+        ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
+        pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets)
         self.parts = Parts(
             store=store,
             source=source,
             publisher=publisher,
             outbox=outbox,
-            pipeline=Pipeline(self.register, around, store, self.clock, self.metrics, outlets),
+            pipeline=pipeline,
             feed=Feed(
                 customs.url,
                 self.clock,
@@ -221,13 +240,81 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
             ),
-            serial=tuple(
-                SerialUnit(
-                    port.unit, port.path, baud=port.baud, reset_on_open=port.reset_on_open, now_s=self.clock.now_s
+            serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
+            signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
+            listeners=tuple(
+                AvlSource(
+                    self._listener_plan(table, number),
+                    pipeline.submit,
+                    functools.partial(self._display, table),
+                    self._display_shown,
+                    self.clock.now_s,
                 )
-                for port in self.config.serial
+                for number, table in enumerate(self.config.listener)
             ),
         )
+
+    def _boards(self) -> dict[str, Board]:
+        """The devices behind which outputs hang."""
+        outputs = self.config.output
+        return {
+            port.unit: board_of(port, outputs, time.time, self._recorder(port))
+            for port in self.config.serial
+            if port.role in DRIVING
+        }
+
+    def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
+        """The source on one serial port, by its role."""
+        recorder, now_s = self._recorder(port), self.clock.now_s
+        if port.role == "ais":
+            from agent.ingest.ais_source import AisVessels  # its library takes 0.1 s of the start
+
+            expected = self.register.jrns_of_unit
+            return AisVessels(
+                port.unit,
+                port.path,
+                baud=port.baud,
+                has_journey=lambda unit: unit in expected,
+                reset_on_open=port.reset_on_open,
+                recorder=recorder,
+                now_s=now_s,
+            )
+        return SerialUnit(
+            port.unit,
+            port.path,
+            baud=port.baud,
+            reset_on_open=port.reset_on_open,
+            recorder=recorder,
+            now_s=now_s,
+        )
+
+    def _recorder(self, port: SerialTable) -> Recorder | None:
+        """Of a port whose raw bytes the configuration wants; a disk that refuses does not keep the agent down."""
+        capture = self.config.capture
+        if port.unit not in capture.ports:
+            return None
+        started_s = self.clock.now_s()
+        folder = self.folder / capture.folder
+        path = folder / f"{port.unit}-{round(started_s * 1000)}{SUFFIX}"
+        header = Header(VERSION, port.path, port.baud, rfc3339(started_s))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            recorder = Recorder(path, header, limit_s=capture.minutes * 60, limit_bytes=capture.megabytes * 1024 * 1024)
+        except OSError as error:
+            LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
+            return None
+        LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        return recorder
+
+    def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
+        tls = None
+        if table.tls_certificate:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            try:
+                tls.load_cert_chain(self.folder / table.tls_certificate, self.folder / table.tls_key)
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                raise ConfigError(f"listener[{number}].tls_certificate: cannot be used: {error}") from error
+        return ListenerPlan(table.protocol, table.host, table.port, table.units, table.udp, tls)
 
     # --- running ----------------------------------------------------------------------------------------------
 
@@ -237,6 +324,8 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        for listener in self.parts.listeners:
+            await listener.start()
         runner = await run(self._http(), self.config.http.host, self.config.http.port)
         self.url = runner.url
         self.parts.publisher.start()
@@ -266,13 +355,18 @@ class App:
             ("checkpoints", self._send_checkpoints()),
             ("retention", self._keep_retention()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
+            ("outputs", self.parts.signs.keep_record()),
+            *((f"device {name}", self.parts.signs.listen(name)) for name in self.parts.signs.boards),
         ]
 
     async def close(self) -> None:
         """Stop in order: nothing more is read, what is decided is on disk, the broker is told."""
         parts = self.parts
+        parts.signs.close()
         for unit in parts.serial:
             unit.close()
+        for listener in parts.listeners:
+            await listener.close()
         await self._try_publish(self.topics.status(self.agent), self.condition.last_message(), 1, True)
         await parts.source.close()
         await parts.publisher.close()
@@ -283,9 +377,9 @@ class App:
         async for batch in source.batches():
             await self.parts.pipeline.submit(Received(batch, source.acknowledge))
 
-    async def _read_serial(self, unit: SerialUnit) -> None:
+    async def _read_serial(self, unit: SerialUnit | AisVessels) -> None:
         async for item in unit.items():
-            await self.parts.pipeline.submit(Measured(item, "serial"))
+            await self.parts.pipeline.submit(Measured(item, unit.kind))
 
     async def _read_feed(self) -> None:
         async for page in self.parts.feed.pages(self.condition.marker):
@@ -385,9 +479,56 @@ class App:
         if committed.checkpoint is not None:
             self._checkpoint.set()
 
+    def _renew_signs(self) -> None:
+        """By the pipeline, after each of its turns: from what is committed, as far as the agent is fit for it."""
+        parts, signs = self.parts, self.parts.signs
+        if not signs.boards:
+            return
+        around = parts.pipeline.around
+        if self._booth.index is not around.detector.index:
+            self._booth = Booth(self.register, around.detector.index)
+        reachable = parts.source.alive and parts.publisher.connected
+        broker_age_s = parts.source.heartbeat_age_s() if reachable else math.inf
+        permissive_ms = permissive_lease_ms(parts.pipeline.degraded, broker_age_s)
+        now_s = self.clock.now_s()
+        plan = {
+            place.output: showing(place, self._booth.waiting(place, around.last, now_s), now_s, permissive_ms > 0)
+            for place in signs.places
+        }
+        signs.renew(plan, permissive_ms)
+
+    async def _record(self, *events: Event) -> None:
+        await self.parts.pipeline.record(*events)
+
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)
         await self.parts.pipeline.submit(Happened(outcome.events, outcome.done, outcome.dropped, outcome.retried))
+        for event in outcome.events:
+            if isinstance(event, InstructionOut):
+                for listener in self.parts.listeners:  # soon: the outbox has yet to note that it is out
+                    asyncio.get_running_loop().call_soon(listener.show, event.unit)
+
+    def _display(self, table: ListenerTable, unit: str) -> Display | None:
+        """What a telematics unit's display should show: its live instruction, if it has one."""
+        row = self.parts.outbox.live_instruction(self.topics.instruction(unit)) if table.display else None
+        if row is None:
+            return None
+        instruction = verify_instruction(row.body, self._own_keys)
+        text = display_text(instruction, table.language, table.display)
+        if text is None:
+            return None
+        return Display(unit, instruction.instruction_id, instruction.version, text, table.language)
+
+    def _display_shown(self, display: Display) -> None:
+        """The unit's answer to the command is its receipt; what the driver has read of it, nobody knows."""
+        receipt = ReceiptArrived(
+            unit=display.unit,
+            instruction_id=display.instruction_id,
+            version=display.version,
+            delivered_s=self.clock.now_s(),
+            language=display.language,
+        )
+        self._spawn(self.parts.pipeline.submit(Happened((receipt,))))
 
     async def _history(self, above: int) -> list[StreamEvent]:
         found = await self.parts.store.read_events(above, HISTORY_EVENTS)

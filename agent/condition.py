@@ -6,13 +6,16 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.activation.events import ActivationAnswered, Event, InstructionOut
 from agent.clock import Clock
+from agent.delivery.sign_channel import OutputView, SignChannel
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
+from agent.ingest.avl_source import AvlSource
 from agent.ingest.feed import Feed
 from agent.ingest.mqtt_source import MqttSource
 from agent.ingest.serial_source import SerialUnit
@@ -21,9 +24,13 @@ from agent.journal.store import Store
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.register import Register
-from agent.status.api import AgentStatus
+from agent.status.api import AgentStatus, ListenerStatus, OutputStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
+from firmware_bridge.outputs import OutputState
+
+if TYPE_CHECKING:
+    from agent.ingest.ais_source import AisVessels
 
 CUSTOMS_SILENT_S = 3.0
 """Customs is out of reach when nothing of it was heard for so long and the last try failed, wall seconds."""
@@ -41,7 +48,9 @@ class Parts:
     outbox: Outbox
     pipeline: Pipeline
     feed: Feed
-    serial: tuple[SerialUnit, ...]
+    serial: tuple[SerialUnit | AisVessels, ...]
+    signs: SignChannel
+    listeners: tuple[AvlSource, ...] = ()
 
 
 class Condition:
@@ -108,12 +117,20 @@ class Condition:
         metrics.outbox_oldest.set(0.0 if oldest_s is None else self._clock.now_s() - oldest_s)
         metrics.link_up.labels("broker").set(parts.source.alive)
         metrics.link_up.labels("customs").set(parts.feed.reachable)
+        for listener in parts.listeners:
+            metrics.connections.labels(listener.name).set(listener.server.connections)
+            for result, number in listener.counts.items():
+                metrics.frames.labels(listener.name, result).set(number)
         in_force = self.degraded or (Mode.NORMAL,)
         for mode in Mode:
             metrics.mode.labels(mode.name).set(mode in in_force)
         metrics.zone_set.clear()
         metrics.zone_set.labels(self._register.zone_set.version).set(1)
         metrics.units.set(len(parts.pipeline.around.cursors))
+        for view in parts.signs.views():
+            for state in OutputState:
+                metrics.output.labels(view.place.output, state.name).set(view.measured is state)
+            metrics.output_fault.labels(view.place.output).set(view.fault != "NONE")
 
     # --- figures ----------------------------------------------------------------------------------------------
 
@@ -194,7 +211,11 @@ class Condition:
             fixes=parts.pipeline.fixes_by_result(),
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
-            serial={unit.unit: unit.state.value for unit in parts.serial},
+            serial={unit.unit: unit.state.value for unit in parts.serial}
+            | {name: board.state.value for name, board in parts.signs.boards.items()},
+            outputs={view.place.output: _output(view) for view in parts.signs.views()},
+            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
+            listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
         )
 
     def ready(self, parts: Parts) -> dict[str, bool]:
@@ -204,6 +225,22 @@ class Condition:
             "broker": parts.source.alive and parts.publisher.connected,
             "zones": bool(self._register.zone_set.zones),
         }
+
+
+def _output(view: OutputView) -> OutputStatus:
+    waiting = view.wanted.waiting
+    return OutputStatus(
+        kind=view.place.kind.name.lower(),
+        crossing=view.place.crossing,
+        direction=view.place.direction,
+        lane=view.place.lane or None,
+        wanted=view.wanted.state.name,
+        commanded=None if view.commanded is None else view.commanded.name,
+        measured=None if view.measured is None else view.measured.name,
+        jrn=None if waiting is None else waiting.jrn,
+        unit=None if waiting is None else waiting.unit,
+        fault=view.fault,
+    )
 
 
 def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:

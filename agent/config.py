@@ -2,22 +2,29 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from agent.errors import ConfigError
+from firmware_bridge.outputs import MAX_OUTPUTS, PERMISSIVE, OutputState
 from zones.plausibility import DetectionConfig
 
 Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds above 0, at most a year: TOML can also say `inf`."""
 NotNegative = Annotated[float, Meta(ge=0, le=1e12)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+Imei = Annotated[str, Meta(pattern=r"^[0-9]{15}$")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+LISTENER_PROTOCOLS = ("teltonika", "ruptela", "queclink")
+DISPLAY_LANGUAGES = ("de", "en", "fr", "it", "pl")
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,12 +87,105 @@ class ZonesTable(Table, frozen=True):
 
 
 class SerialTable(Table, frozen=True):
-    """One receiver on a serial port."""
+    """One device on a serial port."""
 
     unit: Name
+    """Unit whose receiver it is; for other roles the name that `[[output]]` says."""
     path: str
+    role: Literal["receiver", "microcontroller", "modbus", "ais"] = "receiver"
+    """What is on the line; vessels of an AIS receiver are units named by their MMSI."""
     baud: Annotated[int, Meta(ge=300, le=4_000_000)] = 9_600
+    parity: str = "none"
+    """none, even or odd; Modbus boards mostly come with even."""
     reset_on_open: bool = False
+
+
+class OutputTable(Table, frozen=True):
+    """One sign, signal head, barrier or watchdog relay at the roadside (design/firmware-bridge.md sections 8, 10)."""
+
+    id: Name
+    device: Name
+    """`unit` of the serial port it is behind; outputs of one device are numbered in the order of the file."""
+    kind: str = "sign"
+    """sign, signal_head, barrier or watchdog."""
+    crossing: str = ""
+    direction: str = "IN"
+    """IN or OUT."""
+    lane: str = ""
+    """Only vehicles sent to this lane, and those sent to none; empty = all."""
+    default: str = ""
+    """What it falls to: blank or stop; a barrier is closed. Empty = blank, or closed."""
+    modbus_unit: Annotated[int, Meta(ge=1, le=247)] = 1
+    fail_safe: str = ""
+    """Modbus, must be said: board_watchdog, timed_coil, or restrictive_only (never GO, never open)."""
+    coils: dict[str, Annotated[int, Meta(ge=0, le=65_535)]] = {}
+    """Modbus: coil of each state, such as { GO = 0, STOP = 1 }; a state without one is dark."""
+    timer_register: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Modbus: register with the time after which the board drops its coils by itself."""
+    timer_unit_ms: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    """Modbus: what one count of that register is."""
+
+
+class CaptureTable(Table, frozen=True):
+    """Raw bytes of serial ports, recorded for fault finding; off unless ports are named."""
+
+    ports: tuple[str, ...] = ()
+    """`unit` of the [[serial]] tables to record."""
+    folder: str = "captures"
+    minutes: Annotated[float, Meta(gt=0, le=15)] = 15.0
+    megabytes: Annotated[int, Meta(ge=1, le=64)] = 64
+    allow_vehicle_positions: bool = False
+    """Receivers and AIS say where vehicles are: they are recorded only with this, on test rigs."""
+
+
+class ListenerTable(Table, frozen=True):
+    """Telematics units that connect to us by themselves. Nothing proves who they are: the line must be trusted."""
+
+    port: Port
+    units: dict[Imei, Name]
+    """IMEI to unit; "imei" = the IMEI itself is the unit's name. Others are turned away."""
+    protocol: str = "teltonika"
+    """teltonika, ruptela or queclink."""
+    host: str = "127.0.0.1"
+    udp: bool = False
+    """Take UDP packets on the same port as well (teltonika)."""
+    private_network: bool = False
+    """The line is private (APN, VPN, loopback); else a TLS certificate is required."""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    """PEM files for TLS on the TCP port, relative to the configuration file."""
+    display: str = ""
+    """Command that shows a text to the driver, with {text} for the text (teltonika); empty = no display."""
+    language: str = "en"
+    """Of the text: de, en, fr, it or pl."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the keys do not fit together."""
+        fault = next((words for wrong, words in self._faults() if wrong), None)
+        if fault:
+            raise ValueError(fault)
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        has_tls = bool(self.tls_certificate and self.tls_key)
+        named = [imei if unit == "imei" else unit for imei, unit in self.units.items()]
+        teltonika = self.protocol == "teltonika"
+        return [
+            (self.protocol not in LISTENER_PROTOCOLS, f"protocol: expected one of {', '.join(LISTENER_PROTOCOLS)}"),
+            (
+                not (self.private_network or has_tls),
+                "units are not authenticated: expected private_network = true, or tls_certificate and tls_key",
+            ),
+            (
+                bool(self.tls_certificate) != bool(self.tls_key),
+                "tls_certificate and tls_key: expected both or neither",
+            ),
+            (self.udp and not teltonika, "udp: only teltonika has UDP packets"),
+            (self.udp and not self.private_network, "udp: not encrypted, expected private_network = true"),
+            (bool(self.display) and not teltonika, "display: only teltonika takes commands"),
+            (bool(self.display) and "{text}" not in self.display, "display: expected {text} in it"),
+            (self.language not in DISPLAY_LANGUAGES, f"language: expected one of {', '.join(DISPLAY_LANGUAGES)}"),
+            (len(set(named)) < len(named), "units: two IMEIs for one unit, expected one for each"),
+        ]
 
 
 class OperatorTable(Table, frozen=True):
@@ -149,7 +249,26 @@ class Config(Table, frozen=True):
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
     serial: tuple[SerialTable, ...] = ()
+    output: tuple[OutputTable, ...] = ()
+    capture: CaptureTable = CaptureTable()
+    listener: tuple[ListenerTable, ...] = ()
     operators: dict[str, OperatorTable] = {}
+
+
+def capture_faults(config: Config) -> list[str]:
+    """Why these ports may not be recorded: raw bytes of vehicles are positions, which are never stored."""
+    roles = {port.unit: port.role for port in config.serial}
+    faults = []
+    for name in config.capture.ports:
+        if name not in roles:
+            known = ", ".join(roles) or "none is configured"
+            faults.append(f"capture.ports: {name}: expected the unit of a [[serial]] table ({known})")
+        elif roles[name] in ("receiver", "ais") and not config.capture.allow_vehicle_positions:
+            faults.append(
+                f"capture.ports: {name}: carries positions of vehicles;"
+                " expected capture.allow_vehicle_positions = true (test rigs only)"
+            )
+    return faults
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -159,6 +278,17 @@ CHOICES = {
     ("log", "format"): ("auto", "console", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),
 }
+DRIVING = ("microcontroller", "modbus")
+"""Roles of serial ports with outputs behind them."""
+PARITIES = ("none", "even", "odd")
+FAIL_SAFES = ("board_watchdog", "timed_coil", "restrictive_only")
+OUTPUT_DEFAULTS = {
+    "sign": ("blank", "stop"),
+    "signal_head": ("blank", "stop"),
+    "barrier": ("closed",),
+    "watchdog": (),
+}
+"""What each kind of output may fall to."""
 ENVIRONMENT_PREFIX = "BORDERLANE_"
 
 
@@ -171,7 +301,61 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
     Raises:
         ConfigError: every fault of the file, section by section: key, what is wrong, what was expected.
     """
-    return parse_tables(text, source, Config, CHOICES, environment or {})
+    config = parse_tables(text, source, Config, CHOICES, environment or {})
+    faults = [*_port_faults(config.serial), *_output_faults(config), *capture_faults(config)]
+    if faults:
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
+    return config
+
+
+def _port_faults(ports: tuple[SerialTable, ...]) -> Iterator[str]:
+    for number, port in enumerate(ports):
+        yield from _wrong_word(f"serial[{number}].parity", port.parity, PARITIES)
+
+
+def _output_faults(config: Config) -> Iterator[str]:
+    """What is wrong between outputs, and between an output and its device."""
+    roles = {port.unit: port.role for port in config.serial if port.role in DRIVING}
+    known: set[str] = set()
+    for number, output in enumerate(config.output):
+        place = f"output[{number}]"
+        if output.id in known:
+            yield f"{place}.id: {output.id!r} is there twice"
+        known.add(output.id)
+        if output.device not in roles:
+            words = ", ".join(sorted(roles)) or "a [[serial]] with role microcontroller or modbus"
+            yield f"{place}.device: {output.device!r}, expected one of {words}"
+        yield from _wrong_word(f"{place}.kind", output.kind, tuple(OUTPUT_DEFAULTS))
+        yield from _wrong_word(f"{place}.direction", output.direction, ("IN", "OUT"))
+        yield from _wrong_word(f"{place}.default", output.default, ("", *OUTPUT_DEFAULTS.get(output.kind, ())))
+        if not output.crossing and output.kind != "watchdog":
+            yield f"{place}.crossing: missing, expected the key of a crossing"
+        if roles.get(output.device) == "modbus":
+            yield from _modbus_faults(place, output)
+    counts = Counter(output.device for output in config.output)
+    for device, count in counts.items():
+        if count > MAX_OUTPUTS:
+            yield f"output: {count} at {device!r}, expected at most {MAX_OUTPUTS}"
+
+
+def _modbus_faults(place: str, output: OutputTable) -> Iterator[str]:
+    """A relay board knows no lease: how it fails has to be said, there is no default."""
+    yield from _wrong_word(f"{place}.fail_safe", output.fail_safe, FAIL_SAFES)
+    states = [state.name for state in OutputState if state is not OutputState.DEFAULT]
+    for name in output.coils:
+        yield from _wrong_word(f"{place}.coils", name, tuple(states))
+    lit = [name for name in output.coils if name in states and OutputState[name] in PERMISSIVE]
+    if lit and output.fail_safe == "restrictive_only":
+        yield f"{place}.coils: {', '.join(lit)} with restrictive_only, expected no state that lets a vehicle go"
+    if output.default == "stop" and "STOP" not in output.coils:
+        yield f"{place}.coils: none for STOP, expected one for the default"
+    if output.kind == "watchdog":
+        yield f"{place}.kind: a relay board restarts nothing, expected sign, signal_head or barrier"
+
+
+def _wrong_word(place: str, word: str, words: tuple[str, ...]) -> Iterator[str]:
+    if word not in words:
+        yield f"{place}: {word!r}, expected one of {', '.join(filter(None, words))}"
 
 
 def parse_tables(

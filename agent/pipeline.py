@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import structlog
 
 from agent.activation.events import Event
-from agent.batch import Gathering, Surroundings
+from agent.batch import AVL, Gathering, Surroundings
 from agent.clock import Clock
 from agent.errors import JournalError
+from agent.ingest.avl_source import Reported
 from agent.ingest.intake import Cursor, watermark
 from agent.ingest.mqtt_source import Batch
 from agent.ingest.wire import Refused
@@ -69,7 +70,7 @@ class Happened:
     told: asyncio.Future[None] | None = None
 
 
-Input = Received | Measured | Happened
+Input = Received | Measured | Reported | Happened
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class Outlets:
     committed: Callable[[Committed], None]
     watermark: Callable[[str, str | None, int], None]
     """Unit, bootId, `upTo`."""
+    decided: Callable[[], None] = lambda: None
+    """After each turn, at least once a second: what the roadside outputs show is renewed here and nowhere else."""
 
 
 class Pipeline:
@@ -145,6 +148,7 @@ class Pipeline:
         while True:
             items = await self._take()
             await self._batch(items)
+            self._outlets.decided()
 
     async def _take(self) -> list[Input]:
         try:
@@ -172,7 +176,7 @@ class Pipeline:
         for item in items:
             if isinstance(item, Received):
                 item.acknowledge(item.batch)
-            elif isinstance(item, Happened) and item.told is not None and not item.told.done():
+            elif isinstance(item, Happened | Reported) and item.told is not None and not item.told.done():
                 item.told.set_result(None)
         self._count(gathering)
         self._mark(gathering)
@@ -206,6 +210,9 @@ class Pipeline:
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):
                 gathering.refuse(refused, source)
+            case Reported(items=reports, repeats=repeats):
+                gathering.items(reports, AVL)
+                gathering.fixes[AVL, "duplicate"] += repeats
             case Happened():
                 gathering.outcome(item.done, item.dropped, item.retried)
                 for refused, source in item.refusals:

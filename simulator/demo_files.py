@@ -12,6 +12,8 @@ from simulator.lorry_config import BrokerTable, LorriesConfig, RunTable, Service
 
 AGENT_ID = "box-1"
 HOST = "127.0.0.1"
+BAUD = {"receiver": 9_600, "ais": 38_400}
+"""Of the simulated serial lines, by role."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,19 @@ class Layout:
         return self.folder / f"{part}.toml"
 
 
-def agent_toml(layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...]) -> str:
-    """Configuration of the agent."""
+def agent_toml(
+    layout: Layout, broker: BrokerPlace, clock: ClockTable, ports: tuple[tuple[str, str], ...], customs_url: str
+) -> str:
+    """Configuration of the agent.
+
+    Args:
+        ports: Role and unit of what is on its serial lines.
+        customs_url: The customs service, or a line to it that is played with.
+    """
     serial = "".join(
-        f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nbaud = 9600\n'
-        for unit in serial_units
+        f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nrole = "{role}"\n'
+        f"baud = {BAUD[role]}\n"
+        for role, unit in ports
     )
     return f"""[agent]
 id = "{AGENT_ID}"
@@ -92,7 +102,7 @@ port = {broker.port}
 protocol = "{broker.protocol}"
 
 [customs]
-url = "{layout.customs_url}"
+url = "{customs_url}"
 feed_interval_s = 0.5
 authority_keys = {{ "authority-1" = "customs-data/authority.pub.pem" }}
 

@@ -26,6 +26,7 @@ from agent.clock import Clock
 from agent.domain.instruction import Action, Instruction
 from agent.ingest.wire import Incident, Topics, decode_watermark
 from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink
+from simulator.ais_unit import ais_sentences
 from simulator.dice import Dice
 from simulator.lorry import ACKNOWLEDGE_S, DISPLAY_S, REACTION_S, Lorry, Told
 from simulator.officers import WALK_UP_S, Act, ActKind, Officers, choose
@@ -46,6 +47,8 @@ DECLARED_AHEAD_S = 20.0
 PROGRESS_EVERY_S = 5.0
 LEFT_BEHIND_S = 20.0
 """A unit whose lorry has left still listens for so long."""
+REPORT_AGAIN_S = 3.0
+"""A driver's report has no watermark: it is said again this often until an instruction answers it."""
 
 _LOG = structlog.get_logger()
 
@@ -174,6 +177,16 @@ class Fleet:
         """End soon, in order."""
         self._stopping.set()
 
+    def unplug_serial(self) -> None:
+        """Pull every receiver off its serial port."""
+        for receiver in self._serial.values():
+            receiver.unplug()
+
+    def replug_serial(self) -> None:
+        """Put every receiver back."""
+        for receiver in self._serial.values():
+            receiver.replug()
+
     async def run(self) -> None:
         """Drive until the scenario's end, answer for a moment more, and return; earlier on `stop`."""
         async with aiohttp.ClientSession() as session:
@@ -244,7 +257,7 @@ class Fleet:
         self._lorries[plan.unit] = lorry
         self._link_of[plan.unit] = link
         link.carry(plan.unit)
-        if plan.payload is Payload.SERIAL:
+        if plan.payload in (Payload.SERIAL, Payload.AIS):
             self._serial[plan.unit] = SerialReceiver(self.around.serial_folder, plan.unit)
         if plan.track:
             self._start_track(lorry)
@@ -270,7 +283,7 @@ class Fleet:
 
         self._at(next(sampling), measure)
         if lorry.reports_goods_s is not None:
-            self._at(lorry.reports_goods_s, lambda _: self._report_goods(lorry))
+            self._at(lorry.reports_goods_s, lambda at_s: self._report_goods(lorry, at_s))
 
     def _start_track(self, lorry: Lorry) -> None:
         """Recorded fixes in the order of their file, none before the one it follows there."""
@@ -325,7 +338,8 @@ class Fleet:
         self.counts.published += 1
         receiver = self._serial.get(lorry.plan.unit)
         if receiver is not None:
-            receiver.write(nmea_sentences(serial_report(fix)))
+            is_vessel = lorry.plan.payload is Payload.AIS
+            receiver.write(ais_sentences(fix) if is_vessel else nmea_sentences(serial_report(fix)))
             return
         for message in self._outgoing.add(lorry.plan, fix):
             for _ in range(copies):
@@ -355,12 +369,15 @@ class Fleet:
             for message in self._outgoing.again(lorry.plan, fixes):
                 self._publish(lorry, message)
 
-    def _report_goods(self, lorry: Lorry) -> None:
-        """The driver's button: more goods on board than declared."""
+    def _report_goods(self, lorry: Lorry, at_s: float) -> None:
+        """The driver's button: more goods on board than declared. Said again until the agent has answered."""
+        if self._ended or lorry.instruction is not None:
+            return
         incident = Incident(kind="EXTRA_GOODS", text="two pallets more than declared")
         topic = self.around.topics.incident(lorry.plan.unit)
-        self._link_of[lorry.plan.unit].publish(topic, msgspec.json.encode(incident))
-        self._note("reported_goods", lorry)
+        if self._link_of[lorry.plan.unit].publish(topic, msgspec.json.encode(incident)):
+            self._note("reported_goods", lorry)
+        self._at(at_s + REPORT_AGAIN_S, lambda later_s: self._report_goods(lorry, later_s))
 
     # What units receive.
 

@@ -154,6 +154,19 @@ class ZoneIndex:
             return _straight_ahead_m(zone.edges, x, y, unit_vector(frame, latitude, longitude, heading_deg))
         return max(math.hypot(e[0] - x, e[1] - y) for e in zone.edges)
 
+    def distance_from_entry_m(self, zone_id: str, latitude: float, longitude: float) -> float | None:
+        """Way from where a zone begins, along its `bearing`, to a position, metres, >= 0; None without a bearing.
+
+        Raises:
+            KeyError: no zone of that id.
+        """
+        zone = self.zones[zone_id]
+        if zone.along is None:
+            return None
+        x, y = self.parts[zone.part].frame.to_metres(latitude, longitude)
+        east, north = zone.along
+        return max(0.0, max((x - e[0]) * east + (y - e[1]) * north for e in zone.edges))
+
 
 def _meet(one: Box, other: Box) -> Box:
     return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
