@@ -118,6 +118,29 @@ format = "json"
 {serial}"""
 
 
+SIGN = "booth-1"
+"""Name of the microcontroller with the demo's sign, and of its port."""
+
+
+def sign_toml(layout: Layout, crossing: str, direction: str) -> str:
+    """What the agent's configuration says of a sign at one crossing."""
+    return f"""
+[[serial]]
+unit = "{SIGN}"
+path = "{layout.folder / "serial" / SIGN}"
+role = "microcontroller"
+baud = 115200
+
+[[output]]
+id = "sign-{crossing}"
+device = "{SIGN}"
+kind = "sign"
+crossing = "{crossing}"
+direction = "{direction}"
+default = "blank"
+"""
+
+
 def customs_toml(clock: ClockTable) -> str:
     """Configuration of the customs service."""
     return f'[clock]\nspeedup = {clock.speedup!r}\norigin_s = {clock.origin_s!r}\n\n[log]\nformat = "json"\n'
