@@ -129,7 +129,8 @@ class App:
         index, digest = self._read_zones(config)
         data = self.folder / config.agent.data_dir
         seal = sealer(jwk_of(key), self.agent)
-        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, seal=seal)
+        detection = msgspec.json.encode(config.detection).decode()
+        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, detection=detection, seal=seal)
         loaded = store.load_state()
         self.register = Register.loaded(index.zone_set, loaded.records)
         self.condition = Condition(self.agent, self.version, self.clock, self.register, self.metrics)
@@ -332,7 +333,8 @@ class App:
         self.url = runner.url
         self.parts.publisher.start()
         self.parts.source.start()
-        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=self.register.zone_set.version)
+        index = self.parts.pipeline.around.detector.index
+        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=index.version, index=index.kind)
         try:
             async with self.client, self.parts.feed, asyncio.TaskGroup() as group:
                 tasks = [group.create_task(work, name=name) for name, work in self._work()]

@@ -186,13 +186,19 @@ class Pipeline:
         swap, self._swap = self._swap, None
         if swap is None:
             return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
-        report = self.around.detector.swap(swap.index)
+        report = self.around.detector.swap(swap.index, self._clock.now_s())
         self.register.swap(swap.index.zone_set)
         circumstances = Circumstances(swap.index.zone_set.version, swap.digest)
         self.around = replace(self.around, site=swap.site, circumstances=circumstances)
         gathering = Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
         gathering.findings(report.detected)
-        LOG.info("zone_set_swapped", zone_set=report.version, adopted=report.adopted, retired=report.retired)
+        LOG.info(
+            "zone_set_swapped",
+            zone_set=report.version,
+            index=swap.index.kind,
+            adopted=report.adopted,
+            retired=report.retired,
+        )
         return gathering
 
     def _absorb(self, gathering: Gathering, item: Input) -> None:

@@ -34,6 +34,10 @@ def demo(
     broker: Annotated[str, typer.Option(help="nats, mosquitto, or mqtt://HOST:PORT of a running one.")] = "nats",
     check: Annotated[bool, typer.Option("--check", help="No live view; end by itself and report.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
+    chaos: Annotated[
+        str | None,
+        typer.Option(help="Play faults: kill-agent, kill-broker, cut-customs, slow-risk, unplug-serial or all."),
+    ] = None,
 ) -> None:
     """Run the whole system on this machine: broker, customs, agent, lorries on real crossings, control room."""
     from agent.errors import AgentError, ConfigError
@@ -42,7 +46,7 @@ def demo(
     from simulator.parts import PartFailed
     from zones.errors import ZoneError
 
-    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check)
+    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check, chaos)
     try:
         status = asyncio.run(_demo(options, as_json))
     except (ConfigError, ZoneError) as error:

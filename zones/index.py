@@ -81,6 +81,16 @@ class ZoneIndex:
                 return _meet(part.quiet.box(latitude, longitude), _box_of(part, longitude))
         return _far_box(latitude, longitude)
 
+    def way_is_free(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
+        """Whether there is no edge in the cells about a way: quicker than `way_is_clear`, and oftener no."""
+        if len(self.parts) == 1:
+            return self.parts[0].quiet.is_free(latitude, longitude, to_latitude, to_longitude)
+        for part in self.parts:
+            if part.holds(latitude, longitude):
+                held = part.holds(to_latitude, to_longitude)
+                return held and part.quiet.is_free(latitude, longitude, to_latitude, to_longitude)
+        return False
+
     def way_is_clear(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
         """Whether no edge of any zone is on the straight way between two positions; of a long one it says no."""
         if len(self.parts) == 1:
