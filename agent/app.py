@@ -114,6 +114,7 @@ class App:
         self._checkpoint = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._refused_rows: list[Refused] = []
+        self._recorders: dict[str, Recorder] = {}
         self._open()
 
     # --- building ---------------------------------------------------------------------------------------------
@@ -252,6 +253,7 @@ class App:
                 )
                 for number, table in enumerate(self.config.listener)
             ),
+            recorders=self._recorders,
         )
 
     def _boards(self) -> dict[str, Board]:
@@ -304,6 +306,7 @@ class App:
             LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
             return None
         LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        self._recorders[port.unit] = recorder
         return recorder
 
     def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +27,7 @@ from agent.register import Register
 from agent.status.api import AgentStatus, ListenerStatus, OutputStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
+from firmware_bridge.capture import Recorder
 from firmware_bridge.outputs import OutputState
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Parts:
     serial: tuple[SerialUnit | AisVessels, ...]
     signs: SignChannel
     listeners: tuple[AvlSource, ...] = ()
+    recorders: Mapping[str, Recorder] = field(default_factory=dict)
+    """Of ports whose raw bytes are recorded, by unit."""
 
 
 class Condition:
@@ -214,7 +217,7 @@ class Condition:
             serial={unit.unit: unit.state.value for unit in parts.serial}
             | {name: board.state.value for name, board in parts.signs.boards.items()},
             outputs={view.place.output: _output(view) for view in parts.signs.views()},
-            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
+            capture={name: recorder.state for name, recorder in parts.recorders.items()},
             listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
         )
 
