@@ -97,7 +97,7 @@ class Condition:
             customs_reachable=self._customs_reachable(parts),
             heartbeat_age_s=0.0 if parts.source.alive else self._heartbeat_age_s(parts),
             zones_stale=valid_to_s is not None and self._clock.now_s() > valid_to_s,
-            journal_writable=parts.store.failure is None,
+            journal_writable=not parts.store.readonly,
         )
 
     def _heartbeat_age_s(self, parts: Parts) -> float:
@@ -116,6 +116,7 @@ class Condition:
 
     def _gauge(self, parts: Parts) -> None:
         metrics, oldest_s = self._metrics, parts.outbox.oldest_s()
+        metrics.disk_used.set(parts.store.disk_used)
         metrics.outbox_pending.set(parts.outbox.pending)
         metrics.outbox_oldest.set(0.0 if oldest_s is None else self._clock.now_s() - oldest_s)
         metrics.link_up.labels("broker").set(parts.source.alive)
@@ -224,7 +225,7 @@ class Condition:
     def ready(self, parts: Parts) -> dict[str, bool]:
         """Whether each part that activation needs is there."""
         return {
-            "journal": parts.store.failure is None,
+            "journal": not parts.store.readonly,
             "broker": parts.source.alive and parts.publisher.connected,
             "zones": bool(self._register.zone_set.zones),
         }

@@ -39,6 +39,8 @@ class AgentTable(Table, frozen=True):
     """Folder of the journal and state; relative to the configuration file."""
     signing_key: str = "keys/agent.key.pem"
     """Ed25519 private key (PEM, mode 0600) that signs journal and instructions."""
+    ballast_mb: Annotated[int, Meta(ge=0, le=4_096)] = 64
+    """Disk put aside, so that crossings under way can be closed when the disk is full; 0 = none."""
 
 
 class MqttTable(Table, frozen=True):
