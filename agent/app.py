@@ -193,6 +193,7 @@ class App:
             window=mqtt.window,
             batch_messages=commit.messages,
             linger_s=commit.linger_ms / 1000,
+            stream=mqtt.receiver == "stream",
             on_lost=publisher.reconnect,
         )
         return publisher, source
@@ -371,8 +372,7 @@ class App:
             self.parts.pipeline.mark(unit)
 
     def _watermark(self, unit: str, boot_id: str | None, up_to: int) -> None:
-        if self.parts.publisher.connected:
-            self._spawn(self._try_publish(self.topics.watermark(unit), encode_watermark(boot_id, up_to), 0, False))
+        self.parts.publisher.say(self.topics.watermark(unit), encode_watermark(boot_id, up_to))
 
     def _committed(self, committed: Committed) -> None:
         """All of it is on disk: let it out."""

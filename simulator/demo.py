@@ -164,7 +164,9 @@ class Demo:
         )
         self._lorries = lorries_config(layout, place, clock, run)
         unit = None if options.tracks is not None else serial_unit(run_id, options.lorries)
-        layout.file("agent").write_text(agent_toml(layout, place, clock, (unit,) if unit else ()), "utf-8")
+        layout.file("agent").write_text(
+            agent_toml(layout, place, clock, (unit,) if unit else (), options.lorries), "utf-8"
+        )
         layout.file("customs").write_text(customs_toml(clock), "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)

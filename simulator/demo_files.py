@@ -14,6 +14,11 @@ AGENT_ID = "box-1"
 HOST = "127.0.0.1"
 
 
+STREAM_FROM = 1_000
+"""Lorries times speedup from which the agent receives without paho: well below what limits paho on two cores that
+carry all parts (design/broker.md section 6)."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """Where the parts listen, all on loopback."""
@@ -75,8 +80,11 @@ class Layout:
         return self.folder / f"{part}.toml"
 
 
-def agent_toml(layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...]) -> str:
-    """Configuration of the agent."""
+def agent_toml(
+    layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...], lorries: int = 1
+) -> str:
+    """Configuration of the agent; with so many lorries at this pace that paho would limit it, without paho."""
+    receiver = "stream" if lorries * clock.speedup >= STREAM_FROM else "paho"
     serial = "".join(
         f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nbaud = 9600\n'
         for unit in serial_units
@@ -90,6 +98,7 @@ signing_key = "keys/agent.key.pem"
 host = "{broker.host}"
 port = {broker.port}
 protocol = "{broker.protocol}"
+receiver = "{receiver}"
 
 [customs]
 url = "{layout.customs_url}"

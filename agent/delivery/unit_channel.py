@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
 
 from agent.errors import LinkError, PeerError
-from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink, Will
+from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink, Speaker, Will
 
 WINDOW = 100
 """Publishes in flight; the outbox is the store, not paho's queue."""
@@ -51,7 +50,7 @@ class Publisher:
         self.heartbeat_topic = heartbeat_topic
         self.puback_timeout_s = puback_timeout_s
         self._on_connected, self._on_lost = on_connected, on_lost
-        self._client: Client | None = None
+        self._client: Speaker | None = None
         self._in_flight: dict[int, asyncio.Future[int]] = {}
         self._window = asyncio.Semaphore(WINDOW)
         self._heart: asyncio.Task[None] | None = None
@@ -108,6 +107,11 @@ class Publisher:
             if qos:
                 await self._puback(topic, info.mid)
 
+    def say(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 0 if there is a connection: for what is said again at the next occasion anyway."""
+        if self._client is not None:
+            self._client.publish(topic, payload, 0, False)
+
     async def close(self) -> None:
         """Disconnect in order: the last will is not sent."""
         if self._heart:
@@ -130,7 +134,7 @@ class Publisher:
         if reason >= FIRST_FAILURE:
             raise PeerError(f"{topic}: the broker refuses it, reason code {reason}")
 
-    def _connected(self, client: Client, _connection: int) -> None:
+    def _connected(self, client: Speaker, _connection: int) -> None:
         self._client = client
         if self._on_connected:
             self._on_connected()

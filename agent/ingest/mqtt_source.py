@@ -1,6 +1,7 @@
 """Broker subscription, acknowledging by hand: nothing is acknowledged before it is on disk.
 
-paho's thread only appends to a bounded deque and wakes the event loop; no decoding there, no exception.
+paho's thread only appends to a bounded deque and wakes the event loop; no decoding there, no exception. Where
+paho is what limits (design/broker.md section 6) our own client takes its place: same messages, no thread.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import structlog
-from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink
+from agent.mqtt_link import Arrived, BrokerAddress, Callbacks, MqttLink, Speaker
 
 BATCH_MESSAGES = 256
 BATCH_BYTES = 1024 * 1024
@@ -32,8 +33,7 @@ WATCH_S = 0.5
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One MQTT message as it came."""
 
     topic: str
@@ -65,6 +65,7 @@ class MqttSource:
         heartbeat_topic: Own heartbeats; heard here and not handed on. Empty = none is expected.
         now_s: Wall clock, UTC seconds.
         window: Bound of what is held unacknowledged, and of QoS 0 messages that wait.
+        stream: Our own client on the event loop instead of paho's.
         on_lost, on_found: Told on the event loop when the heartbeat stops and when it is back.
     """
 
@@ -79,6 +80,7 @@ class MqttSource:
         window: int = WINDOW,
         batch_messages: int = BATCH_MESSAGES,
         linger_s: float = LINGER_S,
+        stream: bool = False,
         on_lost: Callable[[], None] | None = None,
         on_found: Callable[[], None] | None = None,
     ) -> None:
@@ -103,7 +105,7 @@ class MqttSource:
         self._closed = False
         self._alive = False
         self._heard_s = 0.0
-        self._client: Client | None = None
+        self._client: Speaker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._link = MqttLink(
@@ -113,6 +115,7 @@ class MqttSource:
             persistent=True,
             manual_ack=True,
             window=window,
+            stream=stream,
         )
 
     @property
@@ -203,7 +206,7 @@ class MqttSource:
                 taken.append(message)
         return tuple(taken)
 
-    def _connected(self, client: Client, _connection: int) -> None:
+    def _connected(self, client: Speaker, _connection: int) -> None:
         """Subscribe on every connect, whatever "session present" says: the broker may have lost its store."""
         self._client = client
         self._heard_s = time.monotonic()
@@ -235,8 +238,8 @@ class MqttSource:
                 self._set_alive(False)
                 self._link.break_connection()
 
-    def _received(self, connection: int, message: MQTTMessage) -> None:
-        """On paho's thread."""
+    def _received(self, connection: int, message: Arrived) -> None:
+        """On paho's thread, if it is paho's."""
         try:
             topic = message.topic
         except UnicodeDecodeError:
