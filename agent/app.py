@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
+import sys
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
@@ -59,6 +61,12 @@ CHECKPOINT_TIMEOUT_S, CHECKPOINT_AGAIN_S = 3.0, 1.0
 """Of one try to send a tree head, and the pause after one that failed, wall seconds."""
 PURGE_EVERY_S = 60.0
 """How often telemetry over age is deleted, wall seconds."""
+SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter while another waits. The journal's thread gives it up at each statement;
+with Python's 5 ms a busy event loop would make a commit of a hundred statements last half a second."""
+COLLECT_FROM = 50_000
+"""New objects from which the garbage collector looks at the youngest. Little here is cyclic, and with Python's 700 it
+would go through all live records some times a minute, each time stopping everything (choice)."""
 SHIPPED_ZONES = "border_zones.geojson"
 HISTORY_EVENTS = 5_000
 """Events a watcher that comes back is sent; what it misses beyond that, it loads anew."""
@@ -75,11 +83,20 @@ async def run_agent(config_file: Path) -> None:
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
+    sys.setswitchinterval(SWITCH_S)
     app = App(config, config_file)
+    _settle_memory()
     try:
         await app.run()
     finally:
         await app.close()
+
+
+def _settle_memory() -> None:
+    """What is loaded by now stays for ever: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_FROM, 20, 50)
 
 
 class App:
@@ -176,6 +193,7 @@ class App:
         mqtt, commit = self.config.mqtt, self.config.commit
         address = BrokerAddress(mqtt.host, mqtt.port, mqtt.protocol, mqtt.username, password)
         ids = client_ids(data)
+        stream = mqtt.client == "stream"
         heartbeat = self.topics.heartbeat(self.agent)
         publisher = Publisher(
             address,
@@ -183,6 +201,7 @@ class App:
             will=Will(self.topics.status(self.agent), self.condition.last_message()),
             heartbeat_topic=heartbeat,
             on_connected=self._publish_again,
+            stream=stream,
         )
         source = MqttSource(
             address,
@@ -193,7 +212,7 @@ class App:
             window=mqtt.window,
             batch_messages=commit.messages,
             linger_s=commit.linger_ms / 1000,
-            stream=mqtt.receiver == "stream",
+            stream=stream,
             on_lost=publisher.reconnect,
         )
         return publisher, source

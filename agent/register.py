@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -265,7 +265,7 @@ class Draft:
         """Instructions that are told to a unit."""
         keys = self._keys(InstructionState, unit, self._base.instructions_of_unit)
         found = [state for key in keys if (state := self.instruction(key)) is not None]
-        return [state for state in found if unit in _units_of(state)]
+        return [state for state in found if unit == state.unit or unit in state.units]
 
     def zone(self, zone_id: str) -> BorderZone | None:
         """Zone of the set in force."""
@@ -293,7 +293,7 @@ class Draft:
 
     def awaited_zones(self, unit: str) -> list[str]:
         """Activation zones in which a time budget of this unit runs."""
-        found = []
+        found: list[str] = []
         for state in self.instructions_of_unit(unit):
             if state.waiting and state.unit == unit and state.crossing is not None and state.direction is not None:
                 row = self._base.zone_set.of(state.crossing, Direction(state.direction))
@@ -309,8 +309,12 @@ class Draft:
         found = self._changed[place] if place in self._changed else base.get(key)
         return found if isinstance(found, kind) else None
 
-    def _keys(self, kind: type[Record], unit: str, base: Mapping[str, set[str]]) -> list[str]:
-        return sorted(base.get(unit, set()) | self._units.get((kind, unit), set()))
+    def _keys(self, kind: type[Record], unit: str, base: Mapping[str, set[str]]) -> Sequence[str]:
+        """Called several times for each fix, and mostly there is none, or one."""
+        stored, changed = base.get(unit), self._units.get((kind, unit))
+        if not changed:
+            return sorted(stored) if stored else ()
+        return sorted(changed | stored) if stored else sorted(changed)
 
 
 def _units_of(record: Record) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 
 
 STREAM_FROM = 1_000
-"""Lorries times speedup from which the agent receives without paho: well below what limits paho on two cores that
+"""Lorries times speedup from which the agent speaks MQTT without paho: well below what limits paho on two cores that
 carry all parts (design/broker.md section 6)."""
 
 
@@ -84,7 +84,7 @@ def agent_toml(
     layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...], lorries: int = 1
 ) -> str:
     """Configuration of the agent; with so many lorries at this pace that paho would limit it, without paho."""
-    receiver = "stream" if lorries * clock.speedup >= STREAM_FROM else "paho"
+    client = "stream" if lorries * clock.speedup >= STREAM_FROM else "paho"
     serial = "".join(
         f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nbaud = 9600\n'
         for unit in serial_units
@@ -98,7 +98,7 @@ signing_key = "keys/agent.key.pem"
 host = "{broker.host}"
 port = {broker.port}
 protocol = "{broker.protocol}"
-receiver = "{receiver}"
+client = "{client}"
 
 [customs]
 url = "{layout.customs_url}"

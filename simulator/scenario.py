@@ -123,6 +123,17 @@ _PAYLOADS = (
     (Payload.OPERATOR_JSON, 2.0),
     (Payload.OWNTRACKS, 1.0),
 )
+_MANY_PAYLOADS = (
+    (Payload.JSON, 12.0),
+    (Payload.JSON_LIST, 3.0),
+    (Payload.MSGPACK, 10.0),
+    (Payload.ROWS, 60.0),
+    (Payload.OPERATOR_JSON, 10.0),
+    (Payload.OWNTRACKS, 5.0),
+)
+MANY_LORRIES = 400
+"""From this number on lorries are those of large hauliers, three in four of which report through their platform
+(choice): a country's traffic does not come as two thousand single connections."""
 _INTERVALS_S = ((1.0, 86.0), (2.0, 4.0), (5.0, 8.0), (24.0, 1.0), (30.0, 1.0))
 OPERATORS = ("alpenfleet", "rhein-telematik")
 
@@ -342,7 +353,7 @@ class Planner:
         stretch = self._stretch(crossing, direction)
         motorway = stretch.activation.length_m > 500.0
         cruise_mps = (dice.between(60.0, 80.0) if motorway else dice.between(40.0, 60.0)) / 3.6
-        payload = Payload.SERIAL if number == SERIAL_LORRY else dice.weighted(_PAYLOADS)
+        payload = Payload.SERIAL if number == SERIAL_LORRY else dice.weighted(_PAYLOADS if number < MANY_LORRIES else _MANY_PAYLOADS)
         receiver = _receiver(dice, payload, number, behaviour)
         lead_s, departs_s = self._times(number, stretch, cruise_mps, behaviour, receiver)
         plain = LorryPlan(
