@@ -37,6 +37,8 @@ UNITS_A_CONNECTION = 25
 """Units that share a broker connection while there are connections to spare."""
 IDLE_S = 0.03
 """The loop looks at its heap at least so often, wall seconds."""
+TICK_S = 0.004
+"""It performs what is due at most so often, wall seconds: what falls due together leaves in one write."""
 LINGER_S = 1.5
 """Units answer instructions for so long after the end of the run, wall seconds."""
 DECLARED_AHEAD_S = 20.0
@@ -210,7 +212,7 @@ class Fleet:
                 return
             self._perform(now_s)
             left_s = self.clock.wall_s(self._due[0][0] - self.clock.now_s()) if self._due else IDLE_S
-            await asyncio.sleep(min(IDLE_S, max(0.0, left_s)))
+            await asyncio.sleep(min(IDLE_S, max(TICK_S, left_s)))
 
     def _perform(self, now_s: float) -> None:
         """Everything due by now, oldest first."""

@@ -353,7 +353,11 @@ class Planner:
         stretch = self._stretch(crossing, direction)
         motorway = stretch.activation.length_m > 500.0
         cruise_mps = (dice.between(60.0, 80.0) if motorway else dice.between(40.0, 60.0)) / 3.6
-        payload = Payload.SERIAL if number == SERIAL_LORRY else dice.weighted(_PAYLOADS if number < MANY_LORRIES else _MANY_PAYLOADS)
+        payload = (
+            Payload.SERIAL
+            if number == SERIAL_LORRY
+            else dice.weighted(_PAYLOADS if number < MANY_LORRIES else _MANY_PAYLOADS)
+        )
         receiver = _receiver(dice, payload, number, behaviour)
         lead_s, departs_s = self._times(number, stretch, cruise_mps, behaviour, receiver)
         plain = LorryPlan(

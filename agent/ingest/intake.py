@@ -16,6 +16,8 @@ from zones.fix import Fix
 
 MAX_GAPS = 64
 """Ranges remembered as not yet seen; then the oldest is given up."""
+MAX_TIME_GAPS = 16
+"""The same for units that send no seq: each of their fixes opens a gap, and hardly any comes out of order (choice)."""
 GAP_PATIENCE_S = 30.0
 """How long a gap holds the watermark back: units at QoS 0 never fill gaps."""
 FUTURE_TOLERANCE_S = 5.0
@@ -78,7 +80,7 @@ def judge(cursor: Cursor | None, fix: Fix) -> tuple[Verdict, Cursor]:
         return Verdict.ACCEPT, _started(fix.unit, None, seq, last_fix_ms, now_ms)
     if seq > cursor.highest:
         return Verdict.ACCEPT, _advanced(cursor, seq, last_fix_ms, now_ms)
-    gaps = _without(cursor.gaps, seq)
+    gaps = _without(cursor, seq)
     if gaps is None:
         return Verdict.REPEAT, cursor
     return Verdict.ACCEPT, replace(cursor, gaps=gaps, last_fix_ms=last_fix_ms)
@@ -136,22 +138,23 @@ def _started(unit: str, boot_id: str | None, seq: int, last_fix_ms: int, now_ms:
 def _advanced(cursor: Cursor, seq: int, last_fix_ms: int, now_ms: int) -> Cursor:
     gaps = cursor.gaps
     if seq > cursor.highest + 1:
-        gaps = _bounded((*gaps, Gap(cursor.highest + 1, seq - 1, now_ms)))
+        gaps = _bounded((*gaps, Gap(cursor.highest + 1, seq - 1, now_ms)), cursor.boot_id)
     return Cursor(cursor.unit, cursor.boot_id, seq, gaps, last_fix_ms)
 
 
-def _without(gaps: tuple[Gap, ...], seq: int) -> tuple[Gap, ...] | None:
+def _without(cursor: Cursor, seq: int) -> tuple[Gap, ...] | None:
     """The gaps once `seq` is seen, or None if it lies in none."""
+    gaps = cursor.gaps
     for index, gap in enumerate(gaps):
         if gap.first <= seq <= gap.last:
             left = (replace(gap, last=seq - 1),) if gap.first < seq else ()
             right = (replace(gap, first=seq + 1),) if seq < gap.last else ()
-            return _bounded(gaps[:index] + left + right + gaps[index + 1 :])
+            return _bounded(gaps[:index] + left + right + gaps[index + 1 :], cursor.boot_id)
     return None
 
 
-def _bounded(gaps: tuple[Gap, ...]) -> tuple[Gap, ...]:
-    if len(gaps) <= MAX_GAPS:
+def _bounded(gaps: tuple[Gap, ...], boot_id: str | None) -> tuple[Gap, ...]:
+    if len(gaps) <= (MAX_TIME_GAPS if boot_id == BY_TIME else MAX_GAPS):
         return gaps
     oldest = min(range(len(gaps)), key=lambda index: gaps[index].since_ms)
     return gaps[:oldest] + gaps[oldest + 1 :]
