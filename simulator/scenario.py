@@ -135,6 +135,8 @@ MANY_LORRIES = 400
 """From this number on lorries are those of large hauliers, three in four of which report through their platform
 (choice): a country's traffic does not come as two thousand single connections."""
 _INTERVALS_S = ((1.0, 86.0), (2.0, 4.0), (5.0, 8.0), (24.0, 1.0), (30.0, 1.0))
+_PLATFORM_INTERVALS_S = ((1.0, 10.0), (2.0, 10.0), (5.0, 60.0), (10.0, 15.0), (30.0, 5.0))
+"""Of large hauliers' platforms, which ask their units every few seconds and not every second (choice)."""
 OPERATORS = ("alpenfleet", "rhein-telematik")
 
 
@@ -505,7 +507,9 @@ def _receiver(dice: Dice, payload: Payload, number: int, behaviour: Behaviour) -
     """Mostly good 1 s receivers; the first lorries are good ones, so that the first GO comes soon."""
     quick = number <= SERIAL_LORRY or behaviour is Behaviour.SELF_REPORTS
     serial = payload is Payload.SERIAL
-    interval_s = 1.0 if quick or serial or payload is Payload.OWNTRACKS else dice.weighted(_INTERVALS_S)
+    asked = number >= MANY_LORRIES and payload in (Payload.ROWS, Payload.OPERATOR_JSON)
+    intervals = _PLATFORM_INTERVALS_S if asked else _INTERVALS_S
+    interval_s = 1.0 if quick or serial or payload is Payload.OWNTRACKS else dice.weighted(intervals)
     return Receiver(
         interval_s=interval_s,
         reports_accuracy=not dice.chance(0.1),

@@ -95,16 +95,23 @@ class MqttSource:
         """QoS 1 messages of earlier connections let go unread: the broker sends them again."""
         self.acks_skipped = 0
         """Acknowledgements not sent because their connection has gone."""
+        self.repeated = 0
+        """Messages that the broker sent again although the first copy is in our hands and not yet acknowledged."""
         self._now_s = now_s
         self._on_lost, self._on_found = on_lost, on_found
         self._lock = threading.Lock()
         self._waiting: deque[Message] = deque()
         self._waiting_qos0 = 0
+        self._unacknowledged: set[int] = set()
+        """Message ids of this connection; NATS sends a message under its old id again after 2 s, and an agent that is
+        slow for a moment would otherwise have everything twice and be slower still."""
         self._wake = asyncio.Event()
         self._wake_pending = False
         self._closed = False
         self._alive = False
         self._heard_s = 0.0
+        self._heard_on = 0
+        """Connection of the newest message."""
         self._client: Speaker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -183,6 +190,7 @@ class MqttSource:
             if client is None or message.connection != connection:
                 self.acks_skipped += 1
                 continue
+            self._unacknowledged.discard(message.mid)
             client.ack(message.mid, message.qos)
 
     async def close(self) -> None:
@@ -247,6 +255,8 @@ class MqttSource:
         if topic == self.heartbeat_topic and topic:
             self._heard_s = time.monotonic()
             return
+        if message.qos and self._is_in_hand(connection, message):
+            return
         received = Message(
             topic, bytes(message.payload), message.qos, message.retain, message.dup, connection, message.mid,
             self._now_s(),
@@ -258,6 +268,17 @@ class MqttSource:
             self._wake_pending = True
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._wake_up)
+
+    def _is_in_hand(self, connection: int, message: Arrived) -> bool:
+        """Whether this is another copy of a message that waits for its commit; its acknowledgement settles both."""
+        if connection != self._heard_on:
+            self._heard_on = connection
+            self._unacknowledged.clear()
+        if message.dup and message.mid in self._unacknowledged:
+            self.repeated += 1
+            return True
+        self._unacknowledged.add(message.mid)
+        return False
 
     def _wake_up(self) -> None:
         self._wake_pending = False
