@@ -12,6 +12,8 @@ from simulator.lorry_config import BrokerTable, LorriesConfig, RunTable, Service
 
 AGENT_ID = "box-1"
 HOST = "127.0.0.1"
+BAUD = {"receiver": 9_600, "ais": 38_400}
+"""Of the simulated serial lines, by role."""
 
 
 STREAM_FROM = 1_000
@@ -81,13 +83,17 @@ class Layout:
 
 
 def agent_toml(
-    layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...], lorries: int = 1
+    layout: Layout, broker: BrokerPlace, clock: ClockTable, ports: tuple[tuple[str, str], ...], lorries: int = 1
 ) -> str:
-    """Configuration of the agent; with so many lorries at this pace that paho would limit it, without paho."""
+    """Configuration of the agent; `ports` are role and unit of what is on its serial lines.
+
+    With so many lorries at this pace that paho would limit it, it speaks MQTT without paho.
+    """
     client = "stream" if lorries * clock.speedup >= STREAM_FROM else "paho"
     serial = "".join(
-        f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nbaud = 9600\n'
-        for unit in serial_units
+        f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nrole = "{role}"\n'
+        f"baud = {BAUD[role]}\n"
+        for role, unit in ports
     )
     return f"""[agent]
 id = "{AGENT_ID}"

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from zones.fix import Fix
 
 MAX_GAPS = 64
-"""Ranges remembered as not yet seen; then the oldest is given up."""
-MAX_TIME_GAPS = 16
-"""The same for units that send no seq: each of their fixes opens a gap, and hardly any comes out of order (choice)."""
+"""Ranges remembered as not yet seen; then the oldest is given up. By time the two lowest become one instead: there
+every fix leaves a gap, and giving gaps up would refuse a backlog sent after a minute of live fixes. What lay
+between the two is then taken once more if it comes again, which detector and activationId make harmless."""
 GAP_PATIENCE_S = 30.0
 """How long a gap holds the watermark back: units at QoS 0 never fill gaps."""
 FUTURE_TOLERANCE_S = 5.0
@@ -80,10 +80,10 @@ def judge(cursor: Cursor | None, fix: Fix) -> tuple[Verdict, Cursor]:
         return Verdict.ACCEPT, _started(fix.unit, None, seq, last_fix_ms, now_ms)
     if seq > cursor.highest:
         return Verdict.ACCEPT, _advanced(cursor, seq, last_fix_ms, now_ms)
-    gaps = _without(cursor, seq)
+    gaps = _without(cursor.gaps, seq)
     if gaps is None:
         return Verdict.REPEAT, cursor
-    return Verdict.ACCEPT, replace(cursor, gaps=gaps, last_fix_ms=last_fix_ms)
+    return Verdict.ACCEPT, replace(cursor, gaps=_bounded(gaps, cursor.boot_id), last_fix_ms=last_fix_ms)
 
 
 def watermark(cursor: Cursor, held_from_seq: int | None, now_s: float) -> int | None:
@@ -142,19 +142,20 @@ def _advanced(cursor: Cursor, seq: int, last_fix_ms: int, now_ms: int) -> Cursor
     return Cursor(cursor.unit, cursor.boot_id, seq, gaps, last_fix_ms)
 
 
-def _without(cursor: Cursor, seq: int) -> tuple[Gap, ...] | None:
+def _without(gaps: tuple[Gap, ...], seq: int) -> tuple[Gap, ...] | None:
     """The gaps once `seq` is seen, or None if it lies in none."""
-    gaps = cursor.gaps
     for index, gap in enumerate(gaps):
         if gap.first <= seq <= gap.last:
             left = (replace(gap, last=seq - 1),) if gap.first < seq else ()
             right = (replace(gap, first=seq + 1),) if seq < gap.last else ()
-            return _bounded(gaps[:index] + left + right + gaps[index + 1 :], cursor.boot_id)
+            return gaps[:index] + left + right + gaps[index + 1 :]
     return None
 
 
 def _bounded(gaps: tuple[Gap, ...], boot_id: str | None) -> tuple[Gap, ...]:
-    if len(gaps) <= (MAX_TIME_GAPS if boot_id == BY_TIME else MAX_GAPS):
+    if len(gaps) <= MAX_GAPS:
         return gaps
+    if boot_id == BY_TIME:
+        return (replace(gaps[1], first=gaps[0].first), *gaps[2:])
     oldest = min(range(len(gaps)), key=lambda index: gaps[index].since_ms)
     return gaps[:oldest] + gaps[oldest + 1 :]

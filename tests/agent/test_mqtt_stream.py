@@ -27,6 +27,7 @@ class Owner:
     lost: list[int] = field(default_factory=list)
     published: list[int] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _waking: list[asyncio.Future[None]] = field(default_factory=list)
 
     def callbacks(self) -> Callbacks:
         return Callbacks(self._connected, self._lost, None, self._published)
@@ -43,7 +44,7 @@ class Owner:
 
     def _note(self, where: list[int], what: int) -> None:
         where.append(what)
-        asyncio.ensure_future(self._wake())
+        self._waking.append(asyncio.ensure_future(self._wake()))
 
     async def _wake(self) -> None:
         async with self.changed:
