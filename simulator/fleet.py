@@ -26,9 +26,10 @@ from agent.ingest.wire import Incident, Topics, decode_watermark
 from agent.mqtt_link import Arrived, BrokerAddress, Callbacks, MqttLink, Speaker
 from simulator.ais_unit import ais_sentences
 from simulator.dice import Dice
+from simulator.equipment import Payload
 from simulator.lorry import ACKNOWLEDGE_S, DISPLAY_S, REACTION_S, Lorry, Told
 from simulator.officers import WALK_UP_S, Act, ActKind, Officers, choose
-from simulator.scenario import LorryPlan, Payload, Scenario
+from simulator.scenario import LorryPlan, Scenario
 from simulator.serial_unit import SerialReceiver, nmea_sentences
 from simulator.telematics import BATCH_EVERY_S, Message, Outgoing, serial_report
 from simulator.trade import CustomsUnreachable, by_arrival, hand_in

@@ -19,9 +19,10 @@ from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
 from agent.instruction.signing import verify_instruction, why_not_shown
 from simulator.dice import Dice
+from simulator.equipment import Payload
 from simulator.gnss_error import GnssError, Observation, Truth
 from simulator.routes import Drive
-from simulator.scenario import ROOF_M, Behaviour, LorryPlan, Payload
+from simulator.scenario import ROOF_M, Behaviour, LorryPlan
 from zones.fix import Fix, FixType
 
 OUTBOX_FIXES = 3_600
