@@ -8,11 +8,10 @@ times a message (design/broker.md section 6).
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from paho.mqtt.enums import MQTTErrorCode
 
 from agent import mqtt_packets as packets
 from agent.mqtt_packets import Login, PacketError
@@ -38,11 +37,19 @@ class Handlers:
     """Message id of a PUBACK."""
 
 
+class Code(enum.IntEnum):
+    """What became of a publish, in paho's numbers."""
+
+    SUCCESS = 0
+    NO_CONNECTION = 4
+    QUEUE_FULL = 15
+
+
 @dataclass(frozen=True)
 class Sent:
     """What became of a publish; names as paho's MQTTMessageInfo."""
 
-    rc: MQTTErrorCode
+    rc: Code
     mid: int
 
 
@@ -90,9 +97,9 @@ class StreamClient(asyncio.Protocol):
     def publish(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> Sent:
         """Send a message, or let it wait behind those in flight; refused while too much waits already."""
         if not self._open:
-            return Sent(MQTTErrorCode.MQTT_ERR_NO_CONN, 0)
+            return Sent(Code.NO_CONNECTION, 0)
         if self._full or len(self._behind) >= self.window:
-            return Sent(MQTTErrorCode.MQTT_ERR_QUEUE_SIZE, 0)
+            return Sent(Code.QUEUE_FULL, 0)
         mid = self._next_mid() if qos else 0
         packet = packets.publish(topic, payload, qos, retain, mid)
         if not qos:
@@ -102,7 +109,7 @@ class StreamClient(asyncio.Protocol):
             self._send(packet)
         else:
             self._behind.append((mid, packet))
-        return Sent(MQTTErrorCode.MQTT_ERR_SUCCESS, mid)
+        return Sent(Code.SUCCESS, mid)
 
     def ack(self, mid: int, qos: int) -> None:
         """Let the broker forget a message; acknowledgements of one turn of the loop leave together, in order."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from paho.mqtt.enums import MQTTErrorCode
 
 from agent.delivery.unit_channel import Publisher
 from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink
+from agent.mqtt_stream import Code
 from tests.agent.far_side import Broker, mqtt_broker
 
 WAIT_S = 10.0
@@ -81,7 +81,7 @@ async def test_what_is_above_the_window_waits_and_what_is_above_twice_the_window
     async with mqtt_broker() as broker, linked(broker, window=4) as owner:
         broker.silent = True
         codes = [owner.client.publish("t", b"x", 1, False).rc for _ in range(10)]
-        assert codes == [MQTTErrorCode.MQTT_ERR_SUCCESS] * 8 + [MQTTErrorCode.MQTT_ERR_QUEUE_SIZE] * 2
+        assert codes == [Code.SUCCESS] * 8 + [Code.QUEUE_FULL] * 2
         assert len(await broker.until(4)) == 4
 
 
@@ -99,7 +99,7 @@ async def test_a_lost_connection_is_told_and_another_is_opened() -> None:
         broker.drop_all()
         await owner.until(owner.connections, 2)
         assert owner.lost == [1] and owner.client is not gone
-        assert gone.publish("t", b"", 1, False).rc == MQTTErrorCode.MQTT_ERR_NO_CONN
+        assert gone.publish("t", b"", 1, False).rc == Code.NO_CONNECTION
         owner.client.publish("t", b"again", 1, False)
         await owner.until(owner.published, 1)
 
