@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
+import math
 import os
 import signal
 import ssl
-import sys
+import time
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import desk, logs
-from agent.activation.events import FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
+from agent import desk, interpreter, logs
+from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
+from agent.booth import Booth
 from agent.clock import Clock
 from agent.condition import Condition, Parts
-from agent.config import Config, ListenerTable, SerialTable, load_config
+from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
 from agent.delivery.display import display_text
+from agent.delivery.sign_channel import Board, SignChannel, board_of, places_of
+from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
@@ -71,12 +74,6 @@ CHECKPOINT_TIMEOUT_S, CHECKPOINT_AGAIN_S = 3.0, 1.0
 """Of one try to send a tree head, and the pause after one that failed, wall seconds."""
 PURGE_EVERY_S = 60.0
 """How often telemetry over age is deleted, wall seconds."""
-SWITCH_S = 0.0005
-"""How long a thread may keep the interpreter while another waits. The journal's thread gives it up at each statement;
-with Python's 5 ms a busy event loop would make a commit of a hundred statements last half a second."""
-COLLECT_FROM = 50_000
-"""New objects from which the garbage collector looks at the youngest. Little here is cyclic, and with Python's 700 it
-would go through all live records some times a minute, each time stopping everything (choice)."""
 SHIPPED_ZONES = "border_zones.geojson"
 HISTORY_EVENTS = 5_000
 """Events a watcher that comes back is sent; what it misses beyond that, it loads anew."""
@@ -93,20 +90,13 @@ async def run_agent(config_file: Path) -> None:
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
-    sys.setswitchinterval(SWITCH_S)
+    interpreter.share()
     app = App(config, config_file)
-    _settle_memory()
+    interpreter.settle_memory()
     try:
         await app.run()
     finally:
         await app.close()
-
-
-def _settle_memory() -> None:
-    """What is loaded by now stays for ever: the collector need not look at it again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_FROM, 20, 50)
 
 
 class App:
@@ -140,7 +130,8 @@ class App:
         index, digest = self._read_zones(config)
         data = self.folder / config.agent.data_dir
         seal = sealer(jwk_of(key), self.agent)
-        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, seal=seal)
+        detection = msgspec.json.encode(config.detection).decode()
+        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, detection=detection, seal=seal)
         loaded = store.load_state()
         self.register = Register.loaded(index.zone_set, loaded.records)
         self.condition = Condition(self.agent, self.version, self.clock, self.register, self.metrics)
@@ -236,7 +227,9 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        self._booth = Booth(self.register, around.detector.index)
+        ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
         pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets)
         self.parts = Parts(
@@ -252,7 +245,8 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
             ),
-            serial=tuple(self._serial(port) for port in self.config.serial),
+            serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
+            signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
             listeners=tuple(
                 AvlSource(
                     self._listener_plan(table, number),
@@ -264,6 +258,15 @@ class App:
                 for number, table in enumerate(self.config.listener)
             ),
         )
+
+    def _boards(self) -> dict[str, Board]:
+        """The devices behind which outputs hang."""
+        outputs = self.config.output
+        return {
+            port.unit: board_of(port, outputs, time.time, self._recorder(port))
+            for port in self.config.serial
+            if port.role in DRIVING
+        }
 
     def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
         """The source on one serial port, by its role."""
@@ -332,7 +335,8 @@ class App:
         self.url = runner.url
         self.parts.publisher.start()
         self.parts.source.start()
-        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=self.register.zone_set.version)
+        index = self.parts.pipeline.around.detector.index
+        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=index.version, index=index.kind)
         try:
             async with self.client, self.parts.feed, asyncio.TaskGroup() as group:
                 tasks = [group.create_task(work, name=name) for name, work in self._work()]
@@ -356,11 +360,14 @@ class App:
             ("checkpoints", self._send_checkpoints()),
             ("retention", self._keep_retention()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
+            ("outputs", self.parts.signs.keep_record()),
+            *((f"device {name}", self.parts.signs.listen(name)) for name in self.parts.signs.boards),
         ]
 
     async def close(self) -> None:
         """Stop in order: nothing more is read, what is decided is on disk, the broker is told."""
         parts = self.parts
+        parts.signs.close()
         for unit in parts.serial:
             unit.close()
         for listener in parts.listeners:
@@ -475,6 +482,27 @@ class App:
             self.stream.publish(StreamEvent(event.seq, event.kind, event.body))
         if committed.checkpoint is not None:
             self._checkpoint.set()
+
+    def _renew_signs(self) -> None:
+        """By the pipeline, after each of its turns: from what is committed, as far as the agent is fit for it."""
+        parts, signs = self.parts, self.parts.signs
+        if not signs.boards:
+            return
+        around = parts.pipeline.around
+        if self._booth.index is not around.detector.index:
+            self._booth = Booth(self.register, around.detector.index)
+        reachable = parts.source.alive and parts.publisher.connected
+        broker_age_s = parts.source.heartbeat_age_s() if reachable else math.inf
+        permissive_ms = permissive_lease_ms(parts.pipeline.degraded, broker_age_s)
+        now_s = self.clock.now_s()
+        plan = {
+            place.output: showing(place, self._booth.waiting(place, around.last, now_s), now_s, permissive_ms > 0)
+            for place in signs.places
+        }
+        signs.renew(plan, permissive_ms)
+
+    async def _record(self, *events: Event) -> None:
+        await self.parts.pipeline.record(*events)
 
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)

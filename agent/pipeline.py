@@ -91,6 +91,8 @@ class Outlets:
     committed: Callable[[Committed], None]
     watermark: Callable[[str, str | None, int], None]
     """Unit, bootId, `upTo`."""
+    decided: Callable[[], None] = lambda: None
+    """After each turn, at least once a second: what the roadside outputs show is renewed here and nowhere else."""
 
 
 class Pipeline:
@@ -147,6 +149,7 @@ class Pipeline:
         while True:
             items = await self._take()
             await self._batch(items)
+            self._outlets.decided()
 
     async def _take(self) -> list[Input]:
         try:
@@ -184,13 +187,19 @@ class Pipeline:
         swap, self._swap = self._swap, None
         if swap is None:
             return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
-        report = self.around.detector.swap(swap.index)
+        report = self.around.detector.swap(swap.index, self._clock.now_s())
         self.register.swap(swap.index.zone_set)
         circumstances = Circumstances(swap.index.zone_set.version, swap.digest)
         self.around = replace(self.around, site=swap.site, circumstances=circumstances)
         gathering = Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
         gathering.findings(report.detected)
-        LOG.info("zone_set_swapped", zone_set=report.version, adopted=report.adopted, retired=report.retired)
+        LOG.info(
+            "zone_set_swapped",
+            zone_set=report.version,
+            index=swap.index.kind,
+            adopted=report.adopted,
+            retired=report.retired,
+        )
         return gathering
 
     def _absorb(self, gathering: Gathering, item: Input) -> None:

@@ -122,6 +122,19 @@ def _nmea() -> Decoder:
     return NmeaDecoder(skip_header=True)
 
 
+def _gnss() -> Decoder:
+    from firmware_bridge.gnss import GnssDecoder
+
+    return GnssDecoder(skip_header=True)
+
+
+def _ubx() -> Decoder:
+    from firmware_bridge.gnss import GnssDecoder
+    from firmware_bridge.hex_text import HexText
+
+    return HexText(GnssDecoder(skip_header=True))  # a receiver that speaks UBX may also speak NMEA
+
+
 def _ais() -> Decoder:
     from firmware_bridge.ais import AisDecoder
 
@@ -168,6 +181,8 @@ def _flespi() -> Decoder:
 
 DECODERS: dict[Format, Callable[[], Decoder]] = {
     Format.NMEA: _nmea,
+    Format.UBX: _ubx,
+    Format.GNSS: _gnss,
     Format.AIS: _ais,
     Format.TELTONIKA: _teltonika,
     Format.RUPTELA: _ruptela,

@@ -19,9 +19,10 @@ import msgspec
 
 from agent.clock import Clock
 from agent.config import ClockTable
-from agent.errors import LinkError
+from agent.errors import ConfigError, LinkError
 from agent.keys import make_key
 from simulator.broker import Broker, choose
+from simulator.chaos import Chaos, Lines, Stage, kinds_of
 from simulator.control_room.merge import messages
 from simulator.demo_files import (
     HOST,
@@ -34,10 +35,10 @@ from simulator.demo_files import (
     room_toml,
     write_lorries,
 )
-from simulator.gathering import ended_s, gather, read_log, started_s
+from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
-from simulator.report import Finding, make_report
+from simulator.report import FaultFact, Finding, make_report
 from simulator.scenario import ferry, serial_unit
 from simulator.scenario_files import scenario_of
 
@@ -63,6 +64,7 @@ class DemoOptions:
     tracks: Path | None = None
     broker: str = "nats"
     check: bool = False
+    chaos: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,15 @@ class Outcome:
 
     report: dict[str, Any]
     findings: tuple[Finding, ...]
+
+
+def _faults_of(options: DemoOptions, broker_kind: str) -> tuple[str, ...]:
+    """The kinds of fault to play; none without `--chaos`."""
+    if options.chaos is None:
+        return ()
+    if options.speedup != 1:
+        raise ConfigError("--chaos: expected --speedup 1: recoveries are wall time, budgets would not be")
+    return kinds_of(options.chaos, own_broker=broker_kind != "url", serial=options.tracks is None)
 
 
 Tell = Callable[[str, dict[str, Any]], None]
@@ -85,10 +96,12 @@ class Demo:
 
         Raises:
             NoBroker: no broker can be had, or `--broker` is none.
+            ConfigError: `--chaos` does not go with the other options.
         """
         self.options = options
         self.tell = tell
         self._choice = choose(options.broker)
+        self._faults = _faults_of(options, self._choice.kind)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
         self.layout = Layout(self.folder, Ports(*free_ports(4, options.port)))
         self.started_s = time.monotonic()
@@ -101,6 +114,8 @@ class Demo:
         self._stop = asyncio.Event()
         self._lorries = LorriesConfig()
         self._watching: list[asyncio.Task[None]] = []
+        self._lines: Lines | None = None
+        self._chaos: Chaos | None = None
 
     def stop(self) -> None:
         """End the run early (Ctrl-C)."""
@@ -138,6 +153,8 @@ class Demo:
         make_key(customs_keys / "authority.key.pem", customs_keys / "authority.pub.pem")
         await self._broker.start()
         place = BrokerPlace(self._broker.host, self._broker.port, self._broker.protocol)
+        if self._faults:
+            self._lines = await Lines.laid(self.layout.ports.customs)
         self._write_files(place)
         self.tell("started", {"part": "broker", "kind": self._choice.kind})
         *first, control_room = self._commands()
@@ -154,7 +171,7 @@ class Demo:
     def _watches(self) -> list[Coroutine[Any, Any, None]]:
         """What goes on beside the parts; nobody looks at the events of a checked run."""
         listening = [] if self.options.check else [self._listen()]
-        return [self._measure(), *listening, self._guard()]
+        return [self._measure(), *listening, self._play_faults(), self._guard()]
 
     def _write_files(self, place: BrokerPlace) -> None:
         layout, clock, options = self.layout, self._clock_table, self.options
@@ -171,7 +188,8 @@ class Demo:
         lorries = 0 if options.tracks is not None else options.lorries
         lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
-        layout.file("agent").write_text(agent_toml(layout, place, clock, ports, options.lorries), "utf-8")
+        customs_url = layout.customs_url if self._lines is None else self._lines.url
+        layout.file("agent").write_text(agent_toml(layout, place, clock, ports, customs_url, options.lorries), "utf-8")
         layout.file("customs").write_text(customs_toml(clock), "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)
@@ -248,6 +266,17 @@ class Demo:
             self._none_failed()
             await asyncio.sleep(MEASURE_EVERY_S)
 
+    async def _play_faults(self) -> None:
+        """What `--chaos` asks for; without it nothing."""
+        if self._lines is None or self._broker is None:
+            return
+        stage = Stage(self._part("agent"), self._part("lorries"), self._broker, self.layout.agent_url, self._clock)
+        self._chaos = Chaos(stage, self._lines, self._tell_fault)
+        await self._chaos.play(self._faults, self._seconds())
+
+    def _tell_fault(self, fault: FaultFact) -> None:
+        self.tell("fault", {"kind": fault.kind, "recoveredAfterMs": fault.recovered_after_ms})
+
     async def _measure(self) -> None:
         while True:
             for part in self._parts:
@@ -307,8 +336,11 @@ class Demo:
             end_s=end_s,
             wall_seconds=self._clock.wall_s(end_s - start_s),
             speedup=self.options.speedup,
+            faults=self._chaos.faults if self._chaos else (),
             peak_rss_mb={**peaks, "broker": self._broker_mb},
         )
+        if self._chaos is not None:
+            facts = with_fixes(facts, self._chaos.fixes)
         report, findings = make_report(scenario_of(self._lorries, self.folder, start_s), facts)
         return Outcome(report, findings)
 
@@ -339,6 +371,8 @@ class Demo:
                     self.clean &= await part.stop()
         if self._broker is not None:
             await self._broker.stop()
+        if self._lines is not None:
+            await self._lines.close()
 
     def remove_folder(self) -> None:
         """Delete the run's files."""

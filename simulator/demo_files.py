@@ -83,11 +83,22 @@ class Layout:
 
 
 def agent_toml(
-    layout: Layout, broker: BrokerPlace, clock: ClockTable, ports: tuple[tuple[str, str], ...], lorries: int = 1
+    layout: Layout,
+    broker: BrokerPlace,
+    clock: ClockTable,
+    ports: tuple[tuple[str, str], ...],
+    customs_url: str,
+    lorries: int = 1,
 ) -> str:
-    """Configuration of the agent; `ports` are role and unit of what is on its serial lines.
+    """Configuration of the agent.
 
-    With so many lorries at this pace that paho would limit it, it speaks MQTT without paho.
+    Args:
+        layout: Files of the run.
+        broker: Where the broker is.
+        clock: The run's clock.
+        ports: Role and unit of what is on its serial lines.
+        customs_url: The customs service, or a line to it that is played with.
+        lorries: How many there are; with so many at this pace that paho would limit it, it speaks MQTT without paho.
     """
     client = "stream" if lorries * clock.speedup >= STREAM_FROM else "paho"
     serial = "".join(
@@ -107,7 +118,7 @@ protocol = "{broker.protocol}"
 client = "{client}"
 
 [customs]
-url = "{layout.customs_url}"
+url = "{customs_url}"
 feed_interval_s = 0.5
 authority_keys = {{ "authority-1" = "customs-data/authority.pub.pem" }}
 

@@ -31,6 +31,13 @@ def decision_line(seconds: float, fact: dict[str, Any]) -> Text:
     return line
 
 
+def fault_line(seconds: float, fact: dict[str, Any]) -> Text:
+    """One fault that was played, as a line."""
+    took_ms = fact.get("recoveredAfterMs")
+    words = "not recovered" if took_ms is None else f"serving again after {took_ms / 1000:.1f} s"
+    return Text(f"{seconds:6.1f} s  {fact['kind']}: {words}", "bold magenta")
+
+
 class LineView:
     """Line after line, for pipes and logs; quiet says only where the control room is."""
 
@@ -53,6 +60,8 @@ class LineView:
             self._console.print(f"control room: {fact['url']}", highlight=False)
         elif kind == "instruction" and not self._quiet:
             self._console.print(decision_line(seconds, fact), soft_wrap=True)
+        elif kind == "fault" and not self._quiet:
+            self._console.print(fault_line(seconds, fact))
         elif kind == "alarm" and not self._quiet and fact.get("name") in ALARMS_SHOWN:
             self._console.print(
                 Text(f"{seconds:6.1f} s  {fact['name']:<10}  {fact.get('crossing')} {fact.get('text')}", "bold red")
@@ -90,6 +99,8 @@ class LiveView:
         elif kind == "instruction":
             self._recent.append(decision_line(seconds, fact))
             self._at(fact)[str(fact.get("action"))] += 1
+        elif kind == "fault":
+            self._recent.append(fault_line(seconds, fact))
         elif kind == "detection" and fact.get("event") == "ENTERED":
             crossing = str(fact.get("zoneId", "")).split("/")[0]
             self._crossings.setdefault(crossing, Counter())["entered"] += "/activation" in str(fact.get("zoneId"))

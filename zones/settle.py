@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -344,23 +343,26 @@ def _passed_zones(step: Step) -> Iterator[tuple[CompiledZone, list[Span]]]:
     leg, state = step.leg, step.state
     if leg is None or not state.known or not step.passes:
         return
-    inside = {zone.zone.id for zone, is_inside, _ in step.contacts() if is_inside}
-    for zone, edges in _on_the_way(step, leg):
-        if zone.zone.id in state.zones or zone.zone.id in inside:
-            continue
-        found = spans(step.index, zone, leg, False, edges)
+    known = {zone.zone.id for zone, is_inside, _ in step.contacts() if is_inside}.union(state.zones)
+    for zone in _on_the_way(step, leg, known):
+        found = spans(step.index, zone, leg, False, _edges_near(step, zone))
         if found or _through_tunnel(step, zone):
             yield zone, found
 
 
-def _on_the_way(step: Step, leg: Leg) -> list[tuple[CompiledZone, tuple[Edge, ...] | None]]:
-    """Zones whose bounds meet the leg, with their edges near it if those are at hand."""
+def _on_the_way(step: Step, leg: Leg, known: set[str]) -> list[CompiledZone]:
+    """Zones whose bounds meet the leg, but for the known ones."""
     if step.length_m > 2.0 * NEAR_M:
         about = step.index.zones_about(step.place.part, leg.x0, leg.y0, leg.x1, leg.y1)
-        return [(zone, None) for zone in about]
-    near = {n.zone.zone.id: n.zone for n in (*step.place.partial, *step.state.placed(step.index).partial)}
-    met = [zone for zone in near.values() if meets(zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
-    return [(zone, _edges_near(step, zone)) for zone in met]
+        return [zone for zone in about if zone.zone.id not in known]
+    x0, y0, x1, y1 = leg.x0, leg.y0, leg.x1, leg.y1
+    met: list[CompiledZone] = []
+    for nearby in (*step.place.partial, *step.state.placed(step.index).partial):
+        zone = nearby.zone
+        if zone.zone.id not in known and meets(zone.bounds, x0, y0, x1, y1):
+            known.add(zone.zone.id)
+            met.append(zone)
+    return met
 
 
 def _edges_near(step: Step, zone: CompiledZone) -> tuple[Edge, ...] | None:
@@ -459,10 +461,10 @@ def _exit_direction(step: Step, zone: CompiledZone, at: Crossing) -> Direction:
 
 def _displacement(step: Step, at: Crossing) -> tuple[float, float] | None:
     """Way of at least `direction_min_m` that ends at the crossing, else the leg if that is long enough."""
-    least_m = step.config.direction_min_m
-    leg = step.leg
-    starts = [] if leg is None else [(leg.x0, leg.y0)]
-    for x, y in itertools.chain(starts, _trail_back(step)):
+    least_m, leg = step.config.direction_min_m, step.leg
+    if leg is not None and math.hypot(at.x - leg.x0, at.y - leg.y0) >= least_m:
+        return at.x - leg.x0, at.y - leg.y0
+    for x, y in _trail_back(step):
         if math.hypot(at.x - x, at.y - y) >= least_m:
             return at.x - x, at.y - y
     if leg is not None and step.length_m >= least_m:

@@ -149,6 +149,7 @@ class Store:
         software_version: str,
         clock: Clock,
         *,
+        detection: str = "",
         seal: Seal | None = None,
     ) -> Store:
         """Open the data folder alone, look it over, and make it if there is none. Blocking; for start-up.
@@ -160,6 +161,7 @@ class Store:
                 needs a new id.
             software_version: Named in each entry.
             clock: Times of entries and checkpoints.
+            detection: Settings of the detector as JSON, kept for those who explain what it found.
             seal: Signs outbox rows that ask for it together with the newest checkpoint.
 
         Raises:
@@ -175,6 +177,7 @@ class Store:
             files = _open_sound(folder, clock)
             try:
                 _claim(files, signing)
+                _note_detection(files.connection, detection)
                 head = _read_head(files.reader)
                 keys = _reading(lambda: KeyRing.loaded(files.connection))
             except BaseException:
@@ -497,6 +500,15 @@ def _claim(files: _Files, signing: _Signing) -> None:
         with connection:
             connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('agent', ?)", (agent_id,))
             connection.execute("INSERT INTO signing_key VALUES (?, ?, ?)", (kid, raw, reader.size() + 1))
+    except apsw.Error as error:
+        raise JournalError(f"the journal cannot be written: {error}") from error
+
+
+def _note_detection(connection: apsw.Connection, detection: str) -> None:
+    if not detection:
+        return
+    try:
+        connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('detection', ?)", (detection,))
     except apsw.Error as error:
         raise JournalError(f"the journal cannot be written: {error}") from error
 
