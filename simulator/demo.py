@@ -30,6 +30,7 @@ from simulator.demo_files import (
     Ports,
     agent_toml,
     customs_toml,
+    listener_toml,
     lorries_config,
     room_toml,
     write_lorries,
@@ -38,7 +39,7 @@ from simulator.gathering import ended_s, gather, read_log, started_s
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import Finding, make_report
-from simulator.scenario import serial_unit
+from simulator.scenario import avl_units, serial_unit
 from simulator.scenario_files import scenario_of
 
 CHECK_SECONDS = 60.0
@@ -90,7 +91,7 @@ class Demo:
         self.tell = tell
         self._choice = choose(options.broker)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
-        self.layout = Layout(self.folder, Ports(*free_ports(4, options.port)))
+        self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)))
         self.started_s = time.monotonic()
         self.clean = True
         """Whether every part ended by itself when told to; else its log is worth keeping."""
@@ -164,7 +165,9 @@ class Demo:
         )
         self._lorries = lorries_config(layout, place, clock, run)
         unit = None if options.tracks is not None else serial_unit(run_id, options.lorries)
-        layout.file("agent").write_text(agent_toml(layout, place, clock, (unit,) if unit else ()), "utf-8")
+        avl = {} if options.tracks is not None else avl_units(run_id, options.lorries)
+        agent = agent_toml(layout, place, clock, (unit,) if unit else ()) + listener_toml(layout, avl)
+        layout.file("agent").write_text(agent, "utf-8")
         layout.file("customs").write_text(customs_toml(clock), "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)
