@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -21,13 +21,14 @@ from agent.activation.events import FeedRowArrived, InstructionOut, ModeChanged,
 from agent.batch import FEED, Surroundings
 from agent.clock import Clock
 from agent.condition import Condition, Parts
-from agent.config import Config, ListenerTable, load_config
+from agent.config import Config, ListenerTable, SerialTable, load_config
 from agent.delivery.display import display_text
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
 from agent.domain.routing import Assessment
 from agent.domain.signed import BadSignature
+from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
 from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.ingest.feed import Feed
@@ -53,10 +54,14 @@ from agent.sheet import Site
 from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
 from agent.web import EventStream, StreamEvent, run
+from firmware_bridge.capture import SUFFIX, VERSION, Header, Recorder
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
 from zones.detector import Detector
 from zones.errors import ZoneError
 from zones.index import ZoneIndex, compile_index
+
+if TYPE_CHECKING:
+    from agent.ingest.ais_source import AisVessels
 
 LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
@@ -227,12 +232,7 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
             ),
-            serial=tuple(
-                SerialUnit(
-                    port.unit, port.path, baud=port.baud, reset_on_open=port.reset_on_open, now_s=self.clock.now_s
-                )
-                for port in self.config.serial
-            ),
+            serial=tuple(self._serial(port) for port in self.config.serial),
             listeners=tuple(
                 AvlSource(
                     self._listener_plan(table, number),
@@ -244,6 +244,49 @@ class App:
                 for number, table in enumerate(self.config.listener)
             ),
         )
+
+    def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
+        """The source on one serial port, by its role."""
+        recorder, now_s = self._recorder(port), self.clock.now_s
+        if port.role == "ais":
+            from agent.ingest.ais_source import AisVessels  # its library takes 0.1 s of the start
+
+            expected = self.register.jrns_of_unit
+            return AisVessels(
+                port.unit,
+                port.path,
+                baud=port.baud,
+                has_journey=lambda unit: unit in expected,
+                reset_on_open=port.reset_on_open,
+                recorder=recorder,
+                now_s=now_s,
+            )
+        return SerialUnit(
+            port.unit,
+            port.path,
+            baud=port.baud,
+            reset_on_open=port.reset_on_open,
+            recorder=recorder,
+            now_s=now_s,
+        )
+
+    def _recorder(self, port: SerialTable) -> Recorder | None:
+        """Of a port whose raw bytes the configuration wants; a disk that refuses does not keep the agent down."""
+        capture = self.config.capture
+        if port.unit not in capture.ports:
+            return None
+        started_s = self.clock.now_s()
+        folder = self.folder / capture.folder
+        path = folder / f"{port.unit}-{round(started_s * 1000)}{SUFFIX}"
+        header = Header(VERSION, port.path, port.baud, rfc3339(started_s))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            recorder = Recorder(path, header, limit_s=capture.minutes * 60, limit_bytes=capture.megabytes * 1024 * 1024)
+        except OSError as error:
+            LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
+            return None
+        LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        return recorder
 
     def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
         tls = None
@@ -312,9 +355,9 @@ class App:
         async for batch in source.batches():
             await self.parts.pipeline.submit(Received(batch, source.acknowledge))
 
-    async def _read_serial(self, unit: SerialUnit) -> None:
+    async def _read_serial(self, unit: SerialUnit | AisVessels) -> None:
         async for item in unit.items():
-            await self.parts.pipeline.submit(Measured(item, "serial"))
+            await self.parts.pipeline.submit(Measured(item, unit.kind))
 
     async def _read_feed(self) -> None:
         async for page in self.parts.feed.pages(self.condition.marker):

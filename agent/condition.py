@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,6 +27,9 @@ from agent.status.api import AgentStatus, ListenerStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
 
+if TYPE_CHECKING:
+    from agent.ingest.ais_source import AisVessels
+
 CUSTOMS_SILENT_S = 3.0
 """Customs is out of reach when nothing of it was heard for so long and the last try failed, wall seconds."""
 LATENCIES = 2_000
@@ -42,7 +46,7 @@ class Parts:
     outbox: Outbox
     pipeline: Pipeline
     feed: Feed
-    serial: tuple[SerialUnit, ...]
+    serial: tuple[SerialUnit | AisVessels, ...]
     listeners: tuple[AvlSource, ...] = ()
 
 
@@ -201,6 +205,7 @@ class Condition:
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
             serial={unit.unit: unit.state.value for unit in parts.serial},
+            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
             listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
         )
 

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -85,14 +85,27 @@ class ZonesTable(Table, frozen=True):
 
 
 class SerialTable(Table, frozen=True):
-    """One receiver on a serial port."""
+    """One device on a serial port."""
 
     unit: Name
+    """Unit whose receiver it is; for other roles the name of the port."""
     path: str
+    role: Literal["receiver", "microcontroller", "modbus", "ais"] = "receiver"
+    """What is on the line; vessels of an AIS receiver are units named by their MMSI."""
     baud: Annotated[int, Meta(ge=300, le=4_000_000)] = 9_600
     reset_on_open: bool = False
 
 
+class CaptureTable(Table, frozen=True):
+    """Raw bytes of serial ports, recorded for fault finding; off unless ports are named."""
+
+    ports: tuple[str, ...] = ()
+    """`unit` of the [[serial]] tables to record."""
+    folder: str = "captures"
+    minutes: Annotated[float, Meta(gt=0, le=15)] = 15.0
+    megabytes: Annotated[int, Meta(ge=1, le=64)] = 64
+    allow_vehicle_positions: bool = False
+    """Receivers and AIS say where vehicles are: they are recorded only with this, on test rigs."""
 class ListenerTable(Table, frozen=True):
     """Telematics units that connect to us by themselves. Nothing proves who they are: the line must be trusted."""
 
@@ -204,8 +217,25 @@ class Config(Table, frozen=True):
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
     serial: tuple[SerialTable, ...] = ()
+    capture: CaptureTable = CaptureTable()
     listener: tuple[ListenerTable, ...] = ()
     operators: dict[str, OperatorTable] = {}
+
+
+def capture_faults(config: Config) -> list[str]:
+    """Why these ports may not be recorded: raw bytes of vehicles are positions, which are never stored."""
+    roles = {port.unit: port.role for port in config.serial}
+    faults = []
+    for name in config.capture.ports:
+        if name not in roles:
+            known = ", ".join(roles) or "none is configured"
+            faults.append(f"capture.ports: {name}: expected the unit of a [[serial]] table ({known})")
+        elif roles[name] in ("receiver", "ais") and not config.capture.allow_vehicle_positions:
+            faults.append(
+                f"capture.ports: {name}: carries positions of vehicles;"
+                " expected capture.allow_vehicle_positions = true (test rigs only)"
+            )
+    return faults
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -227,7 +257,10 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
     Raises:
         ConfigError: every fault of the file, section by section: key, what is wrong, what was expected.
     """
-    return parse_tables(text, source, Config, CHOICES, environment or {})
+    config = parse_tables(text, source, Config, CHOICES, environment or {})
+    if faults := capture_faults(config):
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
+    return config
 
 
 def parse_tables(

@@ -111,7 +111,8 @@ class AisDecoder:
     Reports carry no time but the second of the minute, unless a TAG block or the message has a date.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vessels: OrderedDict[str, Vessel] | None = None) -> None:
+        """`vessels` is what is known from before, of another decoder on the same port."""
         self._lines = Lines()
         self._open: OrderedDict[tuple[bytes, bytes, int], _Open] = OrderedDict()
         self._line_count = 0
@@ -119,7 +120,7 @@ class AisDecoder:
         """Sentences with a right checksum."""
         self.noise_bytes = 0
         """Bytes that belonged to no sentence and to nothing that looked like one."""
-        self.vessels: OrderedDict[str, Vessel] = OrderedDict()
+        self.vessels: OrderedDict[str, Vessel] = OrderedDict() if vessels is None else vessels
         """Particulars by MMSI, the latest heard last."""
 
     @property

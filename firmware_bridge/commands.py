@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import os
 import stat
 import sys
@@ -14,6 +15,7 @@ from typing import Annotated, NoReturn, Protocol
 import msgspec
 import typer
 
+from firmware_bridge.capture import MAGIC, CaptureError, Replay
 from firmware_bridge.messages import Event, Refusal, to_json
 
 READ_BYTES = 65_536
@@ -70,9 +72,13 @@ def decode(
     input_format: Annotated[Format, typer.Option("--format", help="What the bytes are.")],
     file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Input; - is standard input.")] = "-",
     json: Annotated[bool, typer.Option("--json", help="JSON Lines, which this command always writes.")] = False,
+    speed: Annotated[
+        float, typer.Option(min=0.0, help="Of a capture: 1 as recorded, n times as fast, 0 without waiting.")
+    ] = 0.0,
 ) -> None:
     """Decode recorded or piped bytes to position reports, one JSON line each.
 
+    A capture of the agent (.blcap) is known by its first bytes, and what came in on the line is decoded.
     The last line is the summary. Refused input goes to standard error with its reason, and the exit status is
     0 all the same.
     """
@@ -81,7 +87,14 @@ def decode(
         _usage(f"--format {input_format} is not yet supported; this version reads {readable}")
     try:
         with _opened(file) as source:
-            _run(DECODERS[input_format](), _chunks(source, one_document=input_format in JSON_FORMATS))
+            chunks = _chunks(source, one_document=input_format in JSON_FORMATS)
+            first = _first_bytes(chunks)
+            decoder = DECODERS[input_format]()
+            if first.startswith(MAGIC):
+                decoder = Replay(decoder, speed=speed)
+            _run(decoder, itertools.chain([first], chunks))
+    except CaptureError as error:
+        _usage(f"{file}: {error}")
     except BrokenPipeError:
         # The reader has gone (`| head`); without this the interpreter complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -173,6 +186,16 @@ def _chunks(source: FileIO, *, one_document: bool) -> Iterator[bytes]:
         yield _on_one_line(source.read(ONE_DOCUMENT_LIMIT))
     while chunk := os.read(source.fileno(), READ_BYTES):
         yield chunk
+
+
+def _first_bytes(chunks: Iterator[bytes]) -> bytes:
+    """Enough of the input to know a capture, or all of it."""
+    first = b""
+    for chunk in chunks:
+        first += chunk
+        if len(first) >= len(MAGIC) or not MAGIC.startswith(first):
+            break
+    return first
 
 
 def _on_one_line(data: bytes) -> bytes:

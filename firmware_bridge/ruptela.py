@@ -20,7 +20,8 @@ KMH_MPS = 1 / 3.6
 RECORDS, EXTENDED_RECORDS = 0x01, 0x44
 FRAME_LIMIT = 4_096
 """Bytes from IMEI to data; units send about 1,000 at most."""
-MAX_IMEI = 999_999_999_999_999
+MIN_IMEI, MAX_IMEI = 10**13, 10**15 - 1
+"""Fifteen digits, the first at most one zero: what tells a frame from noise."""
 
 _HEAD_BYTES = 11  # length 2, IMEI 8, command 1
 _LEAST = 9  # IMEI and command
@@ -72,21 +73,24 @@ class RuptelaDecoder:
     def _scan(self, *, final: bool) -> list[RuptelaFrame | Refusal]:
         out: list[RuptelaFrame | Refusal] = []
         at = 0
+        cut_short = False
         while at < len(self._buffer):
             head = bytes(self._buffer[at : at + _HEAD_BYTES])
             whole = int.from_bytes(head[:2], "big") + 4
-            if not _may_be_head(head):
-                self._noise += head[:1]
-                at += 1
-            elif len(head) == _HEAD_BYTES and len(self._buffer) - at >= whole:
+            is_head = _may_be_head(head)
+            if is_head and len(head) == _HEAD_BYTES and len(self._buffer) - at >= whole:
                 at += self._take(bytes(self._buffer[at : at + whole]), out)
-            elif not final:
+                continue
+            if is_head and not final:
                 break
-            else:
-                if len(head) == _HEAD_BYTES:
-                    out += [*self._quiet(), Refusal("cut_short", f"frame: expected {whole} bytes", head)]
+            if is_head and len(head) == _HEAD_BYTES and not cut_short:
+                cut_short = True  # told once; what follows is looked through for whole frames only
+                out += [*self._quiet(), Refusal("cut_short", f"frame: expected {whole} bytes", head)]
+            if cut_short:
                 self.noise_bytes += 1
-                at += 1
+            else:
+                self._noise += head[:1]
+            at += 1
             if len(self._noise) >= FRAME_LIMIT:
                 out += self._quiet()
         del self._buffer[:at]
@@ -213,7 +217,7 @@ def _may_be_head(head: bytes) -> bool:
     if len(head) < 10:
         # Fifteen digits are at most 00 03 8D 7E ...
         return not (len(head) > 2 and head[2]) and not (len(head) > 3 and head[3] > 3)
-    return 0 < int.from_bytes(head[2:10], "big") <= MAX_IMEI
+    return MIN_IMEI <= int.from_bytes(head[2:10], "big") <= MAX_IMEI
 
 
 def _events(frames: list[RuptelaFrame | Refusal]) -> list[Event]:

@@ -26,6 +26,7 @@ from agent.clock import Clock
 from agent.domain.instruction import Action, Instruction
 from agent.ingest.wire import Incident, Topics, decode_watermark
 from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink
+from simulator.ais_unit import ais_sentences
 from simulator.avl_unit import AvlUnit, imei_of
 from simulator.dice import Dice
 from simulator.lorry import ACKNOWLEDGE_S, DISPLAY_S, REACTION_S, Lorry, Told
@@ -47,6 +48,8 @@ DECLARED_AHEAD_S = 20.0
 PROGRESS_EVERY_S = 5.0
 LEFT_BEHIND_S = 20.0
 """A unit whose lorry has left still listens for so long."""
+REPORT_AGAIN_S = 3.0
+"""A driver's report has no watermark: it is said again this often until an instruction answers it."""
 
 _LOG = structlog.get_logger()
 
@@ -250,7 +253,7 @@ class Fleet:
         self._lorries[plan.unit] = lorry
         self._link_of[plan.unit] = link
         link.carry(plan.unit)
-        if plan.payload is Payload.SERIAL:
+        if plan.payload in (Payload.SERIAL, Payload.AIS):
             self._serial[plan.unit] = SerialReceiver(self.around.serial_folder, plan.unit)
         if plan.payload is Payload.TELTONIKA:
             self._switch_on(lorry)
@@ -288,7 +291,7 @@ class Fleet:
 
         self._at(next(sampling), measure)
         if lorry.reports_goods_s is not None:
-            self._at(lorry.reports_goods_s, lambda _: self._report_goods(lorry))
+            self._at(lorry.reports_goods_s, lambda at_s: self._report_goods(lorry, at_s))
 
     def _start_track(self, lorry: Lorry) -> None:
         """Recorded fixes in the order of their file, none before the one it follows there."""
@@ -350,7 +353,8 @@ class Fleet:
             return
         receiver = self._serial.get(lorry.plan.unit)
         if receiver is not None:
-            receiver.write(nmea_sentences(serial_report(fix)))
+            is_vessel = lorry.plan.payload is Payload.AIS
+            receiver.write(ais_sentences(fix) if is_vessel else nmea_sentences(serial_report(fix)))
             return
         for message in self._outgoing.add(lorry.plan, fix):
             for _ in range(copies):
@@ -380,12 +384,15 @@ class Fleet:
             for message in self._outgoing.again(lorry.plan, fixes):
                 self._publish(lorry, message)
 
-    def _report_goods(self, lorry: Lorry) -> None:
-        """The driver's button: more goods on board than declared."""
+    def _report_goods(self, lorry: Lorry, at_s: float) -> None:
+        """The driver's button: more goods on board than declared. Said again until the agent has answered."""
+        if self._ended or lorry.instruction is not None:
+            return
         incident = Incident(kind="EXTRA_GOODS", text="two pallets more than declared")
         topic = self.around.topics.incident(lorry.plan.unit)
-        self._link_of[lorry.plan.unit].publish(topic, msgspec.json.encode(incident))
-        self._note("reported_goods", lorry)
+        if self._link_of[lorry.plan.unit].publish(topic, msgspec.json.encode(incident)):
+            self._note("reported_goods", lorry)
+        self._at(at_s + REPORT_AGAIN_S, lambda later_s: self._report_goods(lorry, later_s))
 
     # What units receive.
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from agent.domain.declaration import GoodsDeclaration, TransportDeclaration
+from simulator import ais_unit
 from simulator.dice import Dice
 from simulator.gnss_error import Receiver
 from simulator.papers import Papers, make_papers, plate_for
@@ -57,7 +58,7 @@ PLANT_FROM_LORRIES = 20
 """From so many simulated lorries on, two are planted that must end in STOP (contract section 2)."""
 PLANTED_PLATE, PLANTED_CONSIGNEE, SERIAL_LORRY = 1, 2, 3
 """Numbers of the lorries with the watch-list plate, the watch-list consignee and the serial receiver."""
-AVL_LORRY, AVL_EVERY = 4, 25
+AVL_LORRY, AVL_EVERY = 6, 25
 """Number of the first lorry whose unit connects by itself, and how many numbers to the next."""
 TRACK_DIRECTION_DEG = 75.0
 """A recorded track passes a zone in its direction if its chord is within this of the zone's bearing."""
@@ -117,6 +118,8 @@ class Payload(enum.Enum):
     """NMEA on a serial line to the agent."""
     TELTONIKA = "TELTONIKA"
     """Codec 8E on TCP to the agent's listener."""
+    AIS = "AIS"
+    """A vessel, heard by the agent's AIS receiver."""
 
 
 _PAYLOADS = (
@@ -262,6 +265,11 @@ def avl_units(run_id: str, lorries: int) -> dict[int, str]:
     return {number: unit_id(run_id, number) for number in range(AVL_LORRY, lorries, AVL_EVERY)}
 
 
+def ferry(run_id: str, lorries: int) -> str | None:
+    """MMSI of the vessel on the agent's AIS receiver; None if the run has none."""
+    return ais_unit.mmsi(run_id) if lorries >= ais_unit.FERRY_FROM_PLANS else None
+
+
 def make_scenario(
     seed: int,
     lorries: int,
@@ -357,11 +365,13 @@ class Planner:
         motorway = stretch.activation.length_m > 500.0
         cruise_mps = (dice.between(60.0, 80.0) if motorway else dice.between(40.0, 60.0)) / 3.6
         payload = self._payload(number, dice)
+        if self._is_ferry(number):
+            payload, cruise_mps = Payload.AIS, ais_unit.CRUISE_MPS
         receiver = _receiver(dice, payload, number, behaviour)
         lead_s, departs_s = self._times(number, stretch, cruise_mps, behaviour, receiver)
         plain = LorryPlan(
             number=number,
-            unit=unit_id(self._run_id, number),
+            unit=ais_unit.mmsi(self._run_id) if payload is Payload.AIS else unit_id(self._run_id, number),
             crossing=crossing,
             direction=direction,
             behaviour=behaviour,
@@ -384,15 +394,21 @@ class Planner:
         return Payload.TELTONIKA if number in self._avl else drawn
 
     def _behaviour(self, number: int) -> tuple[Behaviour, bool]:
-        if self._is_planted(number) or number == SERIAL_LORRY:
+        if self._is_planted(number) or number == SERIAL_LORRY or self._is_ferry(number):
             return Behaviour.REGULAR, False
         return _SPECIAL.get(number % SPECIAL_EVERY, (Behaviour.REGULAR, False))
 
     def _is_planted(self, number: int) -> bool:
         return self._lorries >= PLANT_FROM_LORRIES and number in (PLANTED_PLATE, PLANTED_CONSIGNEE)
 
+    def _is_ferry(self, number: int) -> bool:
+        enough = self._lorries >= ais_unit.FERRY_FROM_PLANS
+        return number == ais_unit.FERRY and enough and ais_unit.FERRY_CROSSING in self._crossings
+
     def _place(self, number: int) -> tuple[str, Direction]:
-        """Every crossing in turn, its directions by turns."""
+        """Every crossing in turn, its directions by turns; the ferry lands where there is water."""
+        if self._is_ferry(number):
+            return ais_unit.FERRY_CROSSING, Direction.IN
         count = len(self._crossings)
         odd = (number // count + number) % 2
         return self._crossings[number % count], Direction.OUT if odd else Direction.IN
@@ -439,6 +455,7 @@ class Planner:
             planned,
             plan.entry_s or plan.departs_s,
             dice,
+            declarations=2 if plan.payload is Payload.AIS else None,
             faulty_of=faulty,
             watched_plate=plan.planted and plan.number == PLANTED_PLATE,
             watched_consignee=plan.planted and plan.number == PLANTED_CONSIGNEE,
@@ -508,6 +525,8 @@ def _tunnel(crossing: str, direction: Direction, plaza_m: float) -> tuple[float,
 
 def _receiver(dice: Dice, payload: Payload, number: int, behaviour: Behaviour) -> Receiver:
     """Mostly good 1 s receivers; the first lorries are good ones, so that the first GO comes soon."""
+    if payload is Payload.AIS:
+        return Receiver(interval_s=ais_unit.REPORT_EVERY_S, whole_seconds=True)
     quick = number <= SERIAL_LORRY or behaviour is Behaviour.SELF_REPORTS
     serial = payload is Payload.SERIAL
     interval_s = 1.0 if quick or serial or payload is Payload.OWNTRACKS else dice.weighted(_INTERVALS_S)

@@ -102,6 +102,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     instructions: dict[str, int]
     fix_to_instruction_ms: dict[str, float]
     serial: dict[str, str]
+    capture: dict[str, str] = {}
+    """Ports whose raw bytes are recorded: `recording`, `full`, `failed` or `closed`."""
     listeners: dict[str, ListenerStatus] = {}
 
 
