@@ -106,6 +106,8 @@ class CaptureTable(Table, frozen=True):
     megabytes: Annotated[int, Meta(ge=1, le=64)] = 64
     allow_vehicle_positions: bool = False
     """Receivers and AIS say where vehicles are: they are recorded only with this, on test rigs."""
+
+
 class ListenerTable(Table, frozen=True):
     """Telematics units that connect to us by themselves. Nothing proves who they are: the line must be trusted."""
 

@@ -73,8 +73,7 @@ def test_damaged_json_is_refused(tmp_path):
     [
         (["nmea", "/no/such/file"], ["/no/such/file", "No such file", "expected"]),
         (["nmea", "/tmp"], ["/tmp", "directory"]),
-        (["ubx"], ["ubx", "not yet supported", "nmea, ais, ruptela"]),
-        (["teltonika", "x"], ["not yet supported"]),
+        (["ubx"], ["ubx", "not yet supported", "nmea, ais, teltonika, ruptela"]),
         (["morse"], ["morse"]),
     ],
 )
