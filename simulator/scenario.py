@@ -390,8 +390,7 @@ class Planner:
     def _payload(self, number: int, dice: Dice) -> Payload:
         if number == SERIAL_LORRY:
             return Payload.SERIAL
-        drawn = dice.weighted(_PAYLOADS)  # drawn in any case: the rest of the lorry is the same with a listener
-        return Payload.TELTONIKA if number in self._avl else drawn
+        return Payload.TELTONIKA if number in self._avl else dice.weighted(_PAYLOADS)
 
     def _behaviour(self, number: int) -> tuple[Behaviour, bool]:
         if self._is_planted(number) or number == SERIAL_LORRY or self._is_ferry(number):
