@@ -33,6 +33,7 @@ from simulator.demo_files import (
     Ports,
     agent_toml,
     customs_toml,
+    listener_toml,
     lorries_config,
     room_toml,
     sign_toml,
@@ -42,7 +43,7 @@ from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import FaultFact, Finding, make_report
-from simulator.scenario import Planner, ferry, serial_unit
+from simulator.scenario import Planner, avl_units, ferry, serial_unit
 from simulator.scenario_files import scenario_of
 from simulator.serial_unit import SerialDevice
 from zones.catalogue import shipped_centre_lines, shipped_zone_set
@@ -108,7 +109,7 @@ class Demo:
         self._choice = choose(options.broker)
         self._faults = _faults_of(options, self._choice.kind)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
-        self.layout = Layout(self.folder, Ports(*free_ports(4, options.port)))
+        self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)))
         self.started_s = time.monotonic()
         self.clean = True
         """Whether every part ended by itself when told to; else its log is worth keeping."""
@@ -199,6 +200,7 @@ class Demo:
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
         customs_url = layout.customs_url if self._lines is None else self._lines.url
         text = agent_toml(layout, place, clock, ports, customs_url, options.lorries)
+        text += listener_toml(layout, avl_units(run_id, lorries))
         if self._signed is not None:
             self._put_up_sign(*self._signed)
             text += sign_toml(layout, *self._signed)
