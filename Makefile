@@ -7,7 +7,7 @@ READY_DEV := $(VENV)/.ready-dev
 LOCK := .ci/requirements.txt
 LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-DEBIAN := mosquitto mosquitto-clients socat strace
+DEBIAN := mosquitto mosquitto-clients socat strace gcc libc6-dev
 
 .PHONY: demo test check bench bench-peers reliability risk-eval nightly clean lock zones debian-parts
 
@@ -48,7 +48,7 @@ check: $(READY_DEV) debian-parts
 	$(BIN)/coverage report --fail-under=85
 
 # Measures and writes docs/benchmarks.md; `borderlane bench --json` only measures.
-bench: $(READY)
+bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks.report $(ARGS)
 
 # Node-RED from npm with a turf function node and with its geofence node, through the same broker.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import os
 import signal
 import ssl
+import time
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import desk, logs
-from agent.activation.events import FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
+from agent import desk, interpreter, logs
+from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
+from agent.booth import Booth
 from agent.clock import Clock
 from agent.condition import Condition, Parts
-from agent.config import Config, ListenerTable, SerialTable, load_config
+from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
 from agent.delivery.display import display_text
+from agent.delivery.sign_channel import Board, SignChannel, board_of, places_of
+from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
@@ -91,7 +96,9 @@ async def run_agent(config_file: Path) -> None:
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
+    interpreter.share()
     app = App(config, config_file)
+    interpreter.settle_memory()
     try:
         await app.run()
     finally:
@@ -115,6 +122,7 @@ class App:
         self._checkpoint = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._refused_rows: list[Refused] = []
+        self._recorders: dict[str, Recorder] = {}
         self._open()
 
     # --- building ---------------------------------------------------------------------------------------------
@@ -129,10 +137,11 @@ class App:
         index, digest = self._read_zones(config)
         data = self.folder / config.agent.data_dir
         seal = sealer(jwk_of(key), self.agent)
-        ballast = config.agent.ballast_mb * MEGABYTE
+        detection = msgspec.json.encode(config.detection).decode()
         store = Store.open(
-            data, self.agent, key, self.agent, self.version, self.clock, seal=seal, ballast_bytes=ballast
-        )
+            data, self.agent, key, self.agent, self.version, self.clock,
+            detection=detection, seal=seal, ballast_bytes=config.agent.ballast_mb * MEGABYTE,
+        )  # fmt: skip
         loaded = store.load_state()
         self.register = Register.loaded(index.zone_set, loaded.records)
         self.condition = Condition(self.agent, self.version, self.clock, self.register, self.metrics)
@@ -196,6 +205,7 @@ class App:
         mqtt, commit = self.config.mqtt, self.config.commit
         address = BrokerAddress(mqtt.host, mqtt.port, mqtt.protocol, mqtt.username, password)
         ids = client_ids(data)
+        stream = mqtt.client == "stream"
         heartbeat = self.topics.heartbeat(self.agent)
         publisher = Publisher(
             address,
@@ -203,6 +213,7 @@ class App:
             will=Will(self.topics.status(self.agent), self.condition.last_message()),
             heartbeat_topic=heartbeat,
             on_connected=self._publish_again,
+            stream=stream,
         )
         source = MqttSource(
             address,
@@ -213,6 +224,7 @@ class App:
             window=mqtt.window,
             batch_messages=commit.messages,
             linger_s=commit.linger_ms / 1000,
+            stream=stream,
             on_lost=publisher.reconnect,
         )
         return publisher, source
@@ -225,7 +237,9 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        self._booth = Booth(self.register, around.detector.index)
+        ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
         pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets)
         self.parts = Parts(
@@ -241,7 +255,8 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
             ),
-            serial=tuple(self._serial(port) for port in self.config.serial),
+            serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
+            signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
             listeners=tuple(
                 AvlSource(
                     self._listener_plan(table, number),
@@ -252,7 +267,17 @@ class App:
                 )
                 for number, table in enumerate(self.config.listener)
             ),
+            recorders=self._recorders,
         )
+
+    def _boards(self) -> dict[str, Board]:
+        """The devices behind which outputs hang."""
+        outputs = self.config.output
+        return {
+            port.unit: board_of(port, outputs, time.time, self._recorder(port))
+            for port in self.config.serial
+            if port.role in DRIVING
+        }
 
     def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
         """The source on one serial port, by its role."""
@@ -295,6 +320,7 @@ class App:
             LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
             return None
         LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        self._recorders[port.unit] = recorder
         return recorder
 
     def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
@@ -321,7 +347,8 @@ class App:
         self.url = runner.url
         self.parts.publisher.start()
         self.parts.source.start()
-        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=self.register.zone_set.version)
+        index = self.parts.pipeline.around.detector.index
+        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=index.version, index=index.kind)
         try:
             async with self.client, self.parts.feed, asyncio.TaskGroup() as group:
                 tasks = [group.create_task(work, name=name) for name, work in self._work()]
@@ -346,11 +373,14 @@ class App:
             ("retention", self._keep_retention()),
             ("disk", self._watch_disk()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
+            ("outputs", self.parts.signs.keep_record()),
+            *((f"device {name}", self.parts.signs.listen(name)) for name in self.parts.signs.boards),
         ]
 
     async def close(self) -> None:
         """Stop in order: nothing more is read, what is decided is on disk, the broker is told."""
         parts = self.parts
+        parts.signs.close()
         for unit in parts.serial:
             unit.close()
         for listener in parts.listeners:
@@ -475,8 +505,7 @@ class App:
             self.parts.pipeline.mark(unit)
 
     def _watermark(self, unit: str, boot_id: str | None, up_to: int) -> None:
-        if self.parts.publisher.connected:
-            self._spawn(self._try_publish(self.topics.watermark(unit), encode_watermark(boot_id, up_to), 0, False))
+        self.parts.publisher.say(self.topics.watermark(unit), encode_watermark(boot_id, up_to))
 
     def _committed(self, committed: Committed) -> None:
         """All of it is on disk: let it out."""
@@ -486,6 +515,27 @@ class App:
             self.stream.publish(StreamEvent(event.seq, event.kind, event.body))
         if committed.checkpoint is not None:
             self._checkpoint.set()
+
+    def _renew_signs(self) -> None:
+        """By the pipeline, after each of its turns: from what is committed, as far as the agent is fit for it."""
+        parts, signs = self.parts, self.parts.signs
+        if not signs.boards:
+            return
+        around = parts.pipeline.around
+        if self._booth.index is not around.detector.index:
+            self._booth = Booth(self.register, around.detector.index)
+        reachable = parts.source.alive and parts.publisher.connected
+        broker_age_s = parts.source.heartbeat_age_s() if reachable else math.inf
+        permissive_ms = permissive_lease_ms(parts.pipeline.degraded, broker_age_s)
+        now_s = self.clock.now_s()
+        plan = {
+            place.output: showing(place, self._booth.waiting(place, around.last, now_s), now_s, permissive_ms > 0)
+            for place in signs.places
+        }
+        signs.renew(plan, permissive_ms)
+
+    async def _record(self, *events: Event) -> None:
+        await self.parts.pipeline.record(*events)
 
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)

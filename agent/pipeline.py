@@ -34,7 +34,8 @@ BATCH_ITEMS = 64
 LONGEST_WAIT_S = 1.0
 """The pipeline looks at the deadlines at least so often, wall seconds, in case the clock was set."""
 WATERMARK_EVERY_S = 1.0
-"""At most one watermark a second for each unit (design/reliability.md section 2)."""
+"""At most one watermark a second for each unit, wall time (design/reliability.md section 2): it spares the line,
+and lines do not run faster with the clock."""
 FULL_AGAIN_S = 0.25
 """A commit for which there is no room is tried again after so long."""
 PARKED = 10_000
@@ -94,6 +95,8 @@ class Outlets:
     committed: Callable[[Committed], None]
     watermark: Callable[[str, str | None, int], None]
     """Unit, bootId, `upTo`."""
+    decided: Callable[[], None] = lambda: None
+    """After each turn, at least once a second: what the roadside outputs show is renewed here and nowhere else."""
 
 
 class Pipeline:
@@ -151,6 +154,7 @@ class Pipeline:
         while True:
             items = self._admitted(await self._take())
             await self._batch(items)
+            self._outlets.decided()
 
     def _admitted(self, items: list[Input]) -> list[Input]:
         """What may be dealt with now: all of it, or without room on the disk only what closes what is open.
@@ -204,13 +208,19 @@ class Pipeline:
         swap, self._swap = self._swap, None
         if swap is None:
             return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
-        report = self.around.detector.swap(swap.index)
+        report = self.around.detector.swap(swap.index, self._clock.now_s())
         self.register.swap(swap.index.zone_set)
         circumstances = Circumstances(swap.index.zone_set.version, swap.digest)
         self.around = replace(self.around, site=swap.site, circumstances=circumstances)
         gathering = Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
         gathering.findings(report.detected)
-        LOG.info("zone_set_swapped", zone_set=report.version, adopted=report.adopted, retired=report.retired)
+        LOG.info(
+            "zone_set_swapped",
+            zone_set=report.version,
+            index=swap.index.kind,
+            adopted=report.adopted,
+            retired=report.retired,
+        )
         return gathering
 
     def _absorb(self, gathering: Gathering, item: Input) -> None:
@@ -224,7 +234,8 @@ class Pipeline:
                 gathering.refuse(refused, source)
             case Reported(items=reports, repeats=repeats):
                 gathering.items(reports, AVL)
-                gathering.fixes[AVL, "duplicate"] += repeats
+                if repeats:
+                    gathering.fixes[AVL, "duplicate"] += repeats
             case Happened():
                 gathering.outcome(item.done, item.dropped, item.retried)
                 for refused, source in item.refusals:
@@ -272,7 +283,8 @@ class Pipeline:
             cursor = self.around.cursors.get(unit)
             if cursor is None or unit not in self.register.jrns_of_unit:
                 continue
-            if unit in gathering.repeats or now_s - self._marked.get(unit, 0.0) >= WATERMARK_EVERY_S:
+            since_s = self._clock.wall_s(now_s - self._marked.get(unit, 0.0))
+            if unit in gathering.repeats or since_s >= WATERMARK_EVERY_S:
                 self._say_watermark(unit, cursor, now_s)
 
     def _say_watermark(self, unit: str, cursor: Cursor, now_s: float) -> None:

@@ -73,8 +73,9 @@ T = TypeVar("T")
 Seal = Callable[[bytes, str], bytes]
 """(body of an outbox row, newest checkpoint) to the signed bytes that go out; runs in the writing thread."""
 
-SPILL_PAGES = 1_000
-"""Pages in the write-ahead log from which they are moved into the database (SQLite's usual figure)."""
+SPILL_PAGES = 4_000
+"""Pages in the write-ahead log, 16 MB, from which they are moved into the database. SQLite's usual 1,000 are full
+several times a second under load, and each time the same pages of the units on the road would be written again."""
 TRUNCATE_PATIENCE_MS = 50
 """How long a purge waits for readers of the log; commits wait behind it, and there is a next purge."""
 
@@ -153,6 +154,7 @@ class Store:
         software_version: str,
         clock: Clock,
         *,
+        detection: str = "",
         seal: Seal | None = None,
         ballast_bytes: int = 0,
     ) -> Store:
@@ -165,6 +167,7 @@ class Store:
                 needs a new id.
             software_version: Named in each entry.
             clock: Times of entries and checkpoints.
+            detection: Settings of the detector as JSON, kept for those who explain what it found.
             seal: Signs outbox rows that ask for it together with the newest checkpoint.
             ballast_bytes: Room put aside for when the disk is full.
 
@@ -181,6 +184,7 @@ class Store:
             files = _open_sound(folder, clock)
             try:
                 _claim(files, signing)
+                _note_detection(files.connection, detection)
                 head = _read_head(files.reader)
                 keys = _reading(lambda: KeyRing.loaded(files.connection))
             except BaseException:
@@ -537,6 +541,15 @@ def _claim(files: _Files, signing: _Signing) -> None:
         with connection:
             connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('agent', ?)", (agent_id,))
             connection.execute("INSERT INTO signing_key VALUES (?, ?, ?)", (kid, raw, reader.size() + 1))
+    except apsw.Error as error:
+        raise JournalError(f"the journal cannot be written: {error}") from error
+
+
+def _note_detection(connection: apsw.Connection, detection: str) -> None:
+    if not detection:
+        return
+    try:
+        connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('detection', ?)", (detection,))
     except apsw.Error as error:
         raise JournalError(f"the journal cannot be written: {error}") from error
 

@@ -70,6 +70,16 @@ class Metrics:
         self.zone_set = Gauge("borderlane_zone_set_info", "Zone set in force", ["version"], registry=self.registry)
         self.units = Gauge("borderlane_units", "Units known to the detector", registry=self.registry)
 
+        self.output = Gauge(
+            "borderlane_output",
+            "1 for the state an output is measured to show",
+            ["output", "state"],
+            registry=self.registry,
+        )
+        self.output_fault = Gauge(
+            "borderlane_output_fault", "1 if an output has a fault or no link", ["output"], registry=self.registry
+        )
+
     def text(self) -> bytes:
         """The exposition text."""
         return generate_latest(self.registry)
