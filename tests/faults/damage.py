@@ -60,9 +60,9 @@ def killed_at_work(folder: Path) -> list[Disk]:
 
     def work(_pipe: int) -> None:
         def tell(step: int) -> None:
-            if step % 2 == 0:
+            if step % 2 == 1:  # after a purge the writing thread has nothing left to do
                 shutil.copytree(folder, folder.with_name(f"kept-{step // 2:03d}"))
-            if step == 2 * (COMMITS - 1):
+            if step == 2 * COMMITS - 1:
                 os._exit(0)
 
         asyncio.run(run(folder, COMMITS, tell))
