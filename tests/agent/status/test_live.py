@@ -16,6 +16,8 @@ NAMES = {
     "borderlane_refusals",
     "borderlane_alarms",
     "borderlane_outbox_pending",
+    "borderlane_listener_connections",
+    "borderlane_listener_frames",
     "borderlane_output",
     "borderlane_output_fault",
     "borderlane_outbox_oldest_seconds",
