@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import desk, logs
+from agent import desk, interpreter, logs
 from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
 from agent.booth import Booth
@@ -34,7 +34,7 @@ from agent.domain.instruction import Action
 from agent.domain.routing import Assessment
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
-from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
+from agent.errors import AgentError, ConfigError, JournalError, JournalFull, LinkError, PeerError
 from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
@@ -44,9 +44,10 @@ from agent.ingest.serial_source import SerialUnit
 from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
 from agent.instruction.signing import verify_instruction
+from agent.journal.ballast import NEARLY_FULL
 from agent.journal.batch import Committed, Loaded
 from agent.journal.entry import Circumstances
-from agent.journal.store import Store
+from agent.journal.store import Purged, Store
 from agent.keys import jwk_of, read_private_key, read_public_keys
 from agent.mqtt_link import BrokerAddress, Will, client_ids
 from agent.outbox import Outbox, Performed
@@ -72,6 +73,11 @@ LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
 CHECKPOINT_TIMEOUT_S, CHECKPOINT_AGAIN_S = 3.0, 1.0
 """Of one try to send a tree head, and the pause after one that failed, wall seconds."""
+MEGABYTE = 1 << 20
+SPACE_EVERY_S = 0.5
+"""How often room on the disk is looked for while there is none, wall seconds."""
+DISK_EVERY_S = 10.0
+"""How often it is looked at how full the disk is, wall seconds."""
 PURGE_EVERY_S = 60.0
 """How often telemetry over age is deleted, wall seconds."""
 SHIPPED_ZONES = "border_zones.geojson"
@@ -90,7 +96,9 @@ async def run_agent(config_file: Path) -> None:
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
+    interpreter.share()
     app = App(config, config_file)
+    interpreter.settle_memory()
     try:
         await app.run()
     finally:
@@ -114,6 +122,7 @@ class App:
         self._checkpoint = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._refused_rows: list[Refused] = []
+        self._recorders: dict[str, Recorder] = {}
         self._open()
 
     # --- building ---------------------------------------------------------------------------------------------
@@ -129,7 +138,10 @@ class App:
         data = self.folder / config.agent.data_dir
         seal = sealer(jwk_of(key), self.agent)
         detection = msgspec.json.encode(config.detection).decode()
-        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, detection=detection, seal=seal)
+        store = Store.open(
+            data, self.agent, key, self.agent, self.version, self.clock,
+            detection=detection, seal=seal, ballast_bytes=config.agent.ballast_mb * MEGABYTE,
+        )  # fmt: skip
         loaded = store.load_state()
         self.register = Register.loaded(index.zone_set, loaded.records)
         self.condition = Condition(self.agent, self.version, self.clock, self.register, self.metrics)
@@ -193,6 +205,7 @@ class App:
         mqtt, commit = self.config.mqtt, self.config.commit
         address = BrokerAddress(mqtt.host, mqtt.port, mqtt.protocol, mqtt.username, password)
         ids = client_ids(data)
+        stream = mqtt.client == "stream"
         heartbeat = self.topics.heartbeat(self.agent)
         publisher = Publisher(
             address,
@@ -200,6 +213,7 @@ class App:
             will=Will(self.topics.status(self.agent), self.condition.last_message()),
             heartbeat_topic=heartbeat,
             on_connected=self._publish_again,
+            stream=stream,
         )
         source = MqttSource(
             address,
@@ -210,6 +224,7 @@ class App:
             window=mqtt.window,
             batch_messages=commit.messages,
             linger_s=commit.linger_ms / 1000,
+            stream=stream,
             on_lost=publisher.reconnect,
         )
         return publisher, source
@@ -252,6 +267,7 @@ class App:
                 )
                 for number, table in enumerate(self.config.listener)
             ),
+            recorders=self._recorders,
         )
 
     def _boards(self) -> dict[str, Board]:
@@ -304,6 +320,7 @@ class App:
             LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
             return None
         LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        self._recorders[port.unit] = recorder
         return recorder
 
     def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
@@ -354,6 +371,7 @@ class App:
             ("mode", self._watch_mode()),
             ("checkpoints", self._send_checkpoints()),
             ("retention", self._keep_retention()),
+            ("disk", self._watch_disk()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
             ("outputs", self.parts.signs.keep_record()),
             *((f"device {name}", self.parts.signs.listen(name)) for name in self.parts.signs.boards),
@@ -424,10 +442,27 @@ class App:
     async def _keep_retention(self) -> None:
         """Telemetry goes when its day is over: at the start what aged meanwhile, then every minute."""
         while True:
-            purged = await self.parts.store.purge()
+            try:
+                purged = await self.parts.store.purge()
+            except JournalFull:  # deleting takes room, too; the next round will find some
+                purged = Purged()
             if purged.rows or purged.keys:
                 LOG.info("telemetry_purged", rows=purged.rows, keys=purged.keys)
             await asyncio.sleep(0.0 if purged.more else PURGE_EVERY_S)
+
+    async def _watch_disk(self) -> None:
+        """Warn before the disk is full; once it is, look for room until there is some again."""
+        store, warned, looked_s = self.parts.store, False, -DISK_EVERY_S
+        while True:
+            if store.short and await store.regain():
+                LOG.warning("disk_has_room_again")
+            now_s = asyncio.get_running_loop().time()
+            if now_s - looked_s >= DISK_EVERY_S:
+                looked_s, nearly_full = now_s, store.disk_used >= NEARLY_FULL
+                if nearly_full and not warned:
+                    LOG.warning("disk_nearly_full", used_share=round(store.disk_used, 3))
+                warned = nearly_full
+            await asyncio.sleep(SPACE_EVERY_S)
 
     async def _watch_mode(self) -> None:
         condition, told = self.condition, b""
@@ -440,7 +475,10 @@ class App:
                 names = tuple(mode.name for mode in condition.degraded)
                 LOG.warning("mode_changed", mode=condition.mode.name, degraded=names)
                 self.parts.pipeline.degraded = names
-                await self.parts.pipeline.submit(Happened((ModeChanged(condition.mode.name, names),)))
+                # Not awaited: a journal that may not be written takes nothing, and the mode must still be shown.
+                self._spawn(self.parts.pipeline.submit(Happened((ModeChanged(condition.mode.name, names),))))
+                if why := self.parts.store.readonly:
+                    LOG.error("journal_readonly", reason=why)
             await asyncio.sleep(LOOK_EVERY_S)
 
     # --- outwards ---------------------------------------------------------------------------------------------
@@ -467,8 +505,7 @@ class App:
             self.parts.pipeline.mark(unit)
 
     def _watermark(self, unit: str, boot_id: str | None, up_to: int) -> None:
-        if self.parts.publisher.connected:
-            self._spawn(self._try_publish(self.topics.watermark(unit), encode_watermark(boot_id, up_to), 0, False))
+        self.parts.publisher.say(self.topics.watermark(unit), encode_watermark(boot_id, up_to))
 
     def _committed(self, committed: Committed) -> None:
         """All of it is on disk: let it out."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +27,7 @@ from agent.register import Register
 from agent.status.api import AgentStatus, ListenerStatus, OutputStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
+from firmware_bridge.capture import Recorder
 from firmware_bridge.outputs import OutputState
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Parts:
     serial: tuple[SerialUnit | AisVessels, ...]
     signs: SignChannel
     listeners: tuple[AvlSource, ...] = ()
+    recorders: Mapping[str, Recorder] = field(default_factory=dict)
+    """Of ports whose raw bytes are recorded, by unit."""
 
 
 class Condition:
@@ -94,7 +97,7 @@ class Condition:
             customs_reachable=self._customs_reachable(parts),
             heartbeat_age_s=0.0 if parts.source.alive else self._heartbeat_age_s(parts),
             zones_stale=valid_to_s is not None and self._clock.now_s() > valid_to_s,
-            journal_writable=parts.store.failure is None,
+            journal_writable=not parts.store.readonly,
         )
 
     def _heartbeat_age_s(self, parts: Parts) -> float:
@@ -113,6 +116,7 @@ class Condition:
 
     def _gauge(self, parts: Parts) -> None:
         metrics, oldest_s = self._metrics, parts.outbox.oldest_s()
+        metrics.disk_used.set(parts.store.disk_used)
         metrics.outbox_pending.set(parts.outbox.pending)
         metrics.outbox_oldest.set(0.0 if oldest_s is None else self._clock.now_s() - oldest_s)
         metrics.link_up.labels("broker").set(parts.source.alive)
@@ -214,14 +218,14 @@ class Condition:
             serial={unit.unit: unit.state.value for unit in parts.serial}
             | {name: board.state.value for name, board in parts.signs.boards.items()},
             outputs={view.place.output: _output(view) for view in parts.signs.views()},
-            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
+            capture={name: recorder.state for name, recorder in parts.recorders.items()},
             listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
         )
 
     def ready(self, parts: Parts) -> dict[str, bool]:
         """Whether each part that activation needs is there."""
         return {
-            "journal": parts.store.failure is None,
+            "journal": not parts.store.readonly,
             "broker": parts.source.alive and parts.publisher.connected,
             "zones": bool(self._register.zone_set.zones),
         }

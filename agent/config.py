@@ -39,6 +39,8 @@ class AgentTable(Table, frozen=True):
     """Folder of the journal and state; relative to the configuration file."""
     signing_key: str = "keys/agent.key.pem"
     """Ed25519 private key (PEM, mode 0600) that signs journal and instructions."""
+    ballast_mb: Annotated[int, Meta(ge=0, le=4_096)] = 64
+    """Disk put aside, so that crossings under way can be closed when the disk is full; 0 = none."""
 
 
 class MqttTable(Table, frozen=True):
@@ -52,6 +54,8 @@ class MqttTable(Table, frozen=True):
     username: str = ""
     password_file: str = ""
     """File that holds the password; never the password itself."""
+    client: str = "paho"
+    """paho, or stream: our own client of MQTT 3.1.1 without a thread, for thousands of messages a second."""
     window: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     """Unacknowledged QoS 1 messages at once (design/broker.md section 6)."""
     owntracks: bool = True
@@ -275,6 +279,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CHOICES = {
     ("http", "host"): LOOPBACK,
     ("mqtt", "protocol"): ("auto", "5", "3.1.1"),
+    ("mqtt", "client"): ("paho", "stream"),
     ("log", "format"): ("auto", "console", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),
 }

@@ -35,7 +35,8 @@ tree. Peers only look up which zones a position is in: no state, no accuracy, no
     "bridge": """Sentences of a receiver (RMC, GGA and GSA for each fix), processor time of one core. Ours goes all the
 way: the byte stream is cut, sums and fields are checked, the sentences are joined to one report for each fix, and the
 report passes the gate. pynmeagps and pynmea2 only read the fields of lines already cut; gpsd's `gpsdecode` (C) goes
-the whole way to JSON. A full line at 115,200 baud is about 200 sentences/s.""",
+the whole way to JSON. A full line at 115,200 baud is about 200 sentences/s. `bridge.frames`: a lease of the
+microcontroller link to bytes (MessagePack, CRC-32, COBS) and back, both counted as one.""",
     "peers": """JSON positions one by one through the embedded broker, on QoS 0, to one subscriber at a time, which
 publishes events back: borderlane's decoder and detector, Node-RED with a function node that asks turf for the zones
 whose box holds the position, and Node-RED with one geofence node for each of the 64 inbound activation zones.""",

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from simulator.demo_files import (
     Ports,
     agent_toml,
     customs_toml,
+    listener_toml,
     lorries_config,
     room_toml,
     sign_toml,
@@ -42,7 +43,7 @@ from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import FaultFact, Finding, make_report
-from simulator.scenario import Planner, ferry, serial_unit
+from simulator.scenario import Planner, avl_units, ferry, serial_unit
 from simulator.scenario_files import scenario_of
 from simulator.serial_unit import SerialDevice
 from zones.catalogue import shipped_centre_lines, shipped_zone_set
@@ -108,7 +109,7 @@ class Demo:
         self._choice = choose(options.broker)
         self._faults = _faults_of(options, self._choice.kind)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
-        self.layout = Layout(self.folder, Ports(*free_ports(4, options.port)))
+        self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)))
         self.started_s = time.monotonic()
         self.clean = True
         """Whether every part ended by itself when told to; else its log is worth keeping."""
@@ -175,8 +176,12 @@ class Demo:
         await control_room.start()
         await self._serving(f"{self.layout.room_url}healthz")
         self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url})
-        works = (self._measure(), self._listen(), self._play_faults(), self._guard())
-        self._watching = [asyncio.create_task(work) for work in works]
+        self._watching = [asyncio.create_task(work) for work in self._watches()]
+
+    def _watches(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on beside the parts; nobody looks at the events of a checked run."""
+        listening = [] if self.options.check else [self._listen()]
+        return [self._measure(), *listening, self._play_faults(), self._guard()]
 
     def _write_files(self, place: BrokerPlace) -> None:
         layout, clock, options = self.layout, self._clock_table, self.options
@@ -194,7 +199,8 @@ class Demo:
         lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
         customs_url = layout.customs_url if self._lines is None else self._lines.url
-        text = agent_toml(layout, place, clock, ports, customs_url)
+        text = agent_toml(layout, place, clock, ports, customs_url, options.lorries)
+        text += listener_toml(layout, avl_units(run_id, lorries))
         if self._signed is not None:
             self._put_up_sign(*self._signed)
             text += sign_toml(layout, *self._signed)

@@ -20,8 +20,9 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import Clock
-from agent.errors import ConfigError, JournalError
+from agent.errors import ConfigError, JournalError, JournalFull
 from agent.journal import database, page_check, tables
+from agent.journal.ballast import Ballast, used_share
 from agent.journal.batch import (
     ActivationRow,
     Commit,
@@ -72,8 +73,9 @@ T = TypeVar("T")
 Seal = Callable[[bytes, str], bytes]
 """(body of an outbox row, newest checkpoint) to the signed bytes that go out; runs in the writing thread."""
 
-SPILL_PAGES = 1_000
-"""Pages in the write-ahead log from which they are moved into the database (SQLite's usual figure)."""
+SPILL_PAGES = 4_000
+"""Pages in the write-ahead log, 16 MB, from which they are moved into the database. SQLite's usual 1,000 are full
+several times a second under load, and each time the same pages of the units on the road would be written again."""
 TRUNCATE_PATIENCE_MS = 50
 """How long a purge waits for readers of the log; commits wait behind it, and there is a next purge."""
 
@@ -126,8 +128,12 @@ class _Files:
 class Store:
     """The journal and all state beside it; open one for each data folder."""
 
-    def __init__(self, folder: Path, lock: int, files: _Files, signing: _Signing, head: _Head, keys: KeyRing) -> None:
+    def __init__(
+        self, folder: Path, lock: int, files: _Files, signing: _Signing, head: _Head, keys: KeyRing, ballast: Ballast
+    ) -> None:
         self._folder, self._lock = folder, lock
+        self._ballast = ballast
+        self._short = "" if ballast.keep() else f"{folder}: disk is nearly full: no room to put aside"
         self._connection, self._reader, self._promised = files.connection, files.reader, files.promised
         self._signing, self._clock, self._writer = signing, signing.clock, signing.writer
         self._head = head
@@ -150,6 +156,7 @@ class Store:
         *,
         detection: str = "",
         seal: Seal | None = None,
+        ballast_bytes: int = 0,
     ) -> Store:
         """Open the data folder alone, look it over, and make it if there is none. Blocking; for start-up.
 
@@ -162,6 +169,7 @@ class Store:
             clock: Times of entries and checkpoints.
             detection: Settings of the detector as JSON, kept for those who explain what it found.
             seal: Signs outbox rows that ask for it together with the newest checkpoint.
+            ballast_bytes: Room put aside for when the disk is full.
 
         Raises:
             AlreadyRunning: another process holds the folder.
@@ -185,7 +193,7 @@ class Store:
         except BaseException:
             os.close(lock)
             raise
-        return cls(folder, lock, files, signing, head, keys)
+        return cls(folder, lock, files, signing, head, keys, Ballast(folder, ballast_bytes))
 
     @property
     def boot_id(self) -> str:
@@ -196,6 +204,21 @@ class Store:
     def failure(self) -> JournalError | None:
         """Why nothing is accepted any more, or None."""
         return self._failure
+
+    @property
+    def short(self) -> str:
+        """Why nothing new may be begun for want of room, or empty; what is under way may still be closed."""
+        return self._short
+
+    @property
+    def disk_used(self) -> float:
+        """How full the disk of the data folder is, 0 to 1."""
+        return used_share(self._folder)
+
+    @property
+    def readonly(self) -> str:
+        """Why nothing is accepted any more, or nothing new; empty if all is well."""
+        return str(self._failure) if self._failure is not None else self._short
 
     @property
     def checkpoint(self) -> str | None:
@@ -214,11 +237,16 @@ class Store:
         """Write a batch in one transaction; when this returns it is on disk.
 
         Raises:
-            JournalError: it is not promised to be on disk, and nothing of it is visible. After a full disk
-                the same store may be tried again; after anything else it refuses until opened anew.
+            JournalFull: the disk is full, and what was put aside for that as well; try again.
+            JournalError: it is not promised to be on disk, and nothing of it is visible; the store refuses
+                until opened anew.
             ValueError, TypeError: the batch breaks a rule of `Commit` (a caller bug); nothing is visible.
         """
         return await self._run(self._writing, lambda: self._commit(batch))
+
+    async def regain(self) -> bool:
+        """Put room aside again if there is some by now; whether the store is short of nothing any more."""
+        return await self._run(self._writing, self._regain)
 
     async def purge(self) -> Purged:
         """Delete telemetry that is over age, and what the log still holds of it; call it every minute.
@@ -274,6 +302,20 @@ class Store:
 
     def _commit(self, batch: Commit) -> Committed:
         _require_whole(batch)
+        try:
+            return self._commit_once(batch)
+        except JournalFull as error:
+            self._short = str(error)
+            if not self._ballast.release():
+                raise
+        return self._commit_once(batch)
+
+    def _regain(self) -> bool:
+        if self._short and self._ballast.keep():
+            self._short = ""
+        return not self._short
+
+    def _commit_once(self, batch: Commit) -> Committed:
         self._refuse_if_failed()
         now_s = self._clock.now_s()
         try:
@@ -378,7 +420,7 @@ class Store:
         on disk, so nothing may be built upon it in this process)."""
         self._roll_back()
         if isinstance(error, apsw.FullError):
-            return JournalError(f"{self._folder}: disk is full: {error}")
+            return JournalFull(f"{self._folder}: disk is full: {error}")
         kind = JournalContradiction if isinstance(error, apsw.ConstraintError) else JournalError
         self._failure = kind(f"{self._folder}: {page_check.words_of(error)}")
         self._suspect_if_damaged(error)

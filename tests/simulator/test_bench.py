@@ -68,8 +68,9 @@ def test_every_figure_of_the_contract_is_measured_beside_its_peers():
 
 def test_the_bridge_is_measured_beside_its_peers():
     told = []
-    [figure] = bridge(told.append, scale=0.01, repeats=1)
-    assert figure.id == "bridge.nmea" and figure.value > 0.0 and told
+    figure, frames = bridge(told.append, scale=0.01, repeats=1)
+    assert (figure.id, frames.id) == ("bridge.nmea", "bridge.frames")
+    assert figure.value > 0.0 and frames.value > 0.0 and told
     assert "pynmeagps" in figure.peers
     assert ("pynmea2" in figure.peers) == (importlib.util.find_spec("pynmea2") is not None)
     assert ("gpsd" in figure.peers) == (shutil.which("gpsdecode") is not None)
