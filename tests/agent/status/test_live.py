@@ -16,6 +16,7 @@ NAMES = {
     "borderlane_refusals",
     "borderlane_alarms",
     "borderlane_outbox_pending",
+    "borderlane_disk_used_share",
     "borderlane_listener_connections",
     "borderlane_listener_frames",
     "borderlane_output",
