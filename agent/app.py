@@ -17,6 +17,7 @@ import structlog
 from agent import desk, logs
 from agent.activation.events import FeedRowArrived, ModeChanged, OfficerDecided
 from agent.batch import FEED, Surroundings
+from agent.checkpoints import Checkpoints
 from agent.clock import Clock
 from agent.condition import Condition, Parts
 from agent.config import Config, load_config
@@ -25,6 +26,7 @@ from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
 from agent.domain.routing import Assessment
 from agent.domain.signed import BadSignature
+from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
@@ -42,12 +44,12 @@ from agent.outbox import Outbox, Performed
 from agent.pipeline import Happened, Measured, Outlets, Pipeline, Received
 from agent.postings import sealer
 from agent.register import Register
-from agent.risk.client import CustomsClient, Verdict, verdict
+from agent.risk.client import CustomsClient
 from agent.risk.exchange import verified_assessment
 from agent.sheet import Site
 from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
-from agent.web import EventStream, StreamEvent, run
+from agent.web import EventStream, ProblemError, StreamEvent, run
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
 from zones.detector import Detector
 from zones.errors import ZoneError
@@ -55,8 +57,6 @@ from zones.index import ZoneIndex, compile_index
 
 LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
-CHECKPOINT_TIMEOUT_S, CHECKPOINT_AGAIN_S = 3.0, 1.0
-"""Of one try to send a tree head, and the pause after one that failed, wall seconds."""
 PURGE_EVERY_S = 60.0
 """How often telemetry over age is deleted, wall seconds."""
 SHIPPED_ZONES = "border_zones.geojson"
@@ -96,7 +96,6 @@ class App:
         self.url = ""
         """Address of the HTTP interface, once it is served."""
         self._stop = asyncio.Event()
-        self._checkpoint = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._refused_rows: list[Refused] = []
         self._open()
@@ -207,12 +206,15 @@ class App:
         outbox.add(loaded.outbox)
         outlets = Outlets(self._committed, self._watermark)
         self.stream = EventStream(self._history)
+        checkpoints = Checkpoints(self.agent, store, self.client)
+        pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets, checkpoints.settled)
         self.parts = Parts(
             store=store,
             source=source,
             publisher=publisher,
             outbox=outbox,
-            pipeline=Pipeline(self.register, around, store, self.clock, self.metrics, outlets),
+            pipeline=pipeline,
+            checkpoints=checkpoints,
             feed=Feed(
                 customs.url,
                 self.clock,
@@ -261,7 +263,7 @@ class App:
             ("mqtt", self._read_broker()),
             ("feed", self._read_feed()),
             ("mode", self._watch_mode()),
-            ("checkpoints", self._send_checkpoints()),
+            ("checkpoints", self.parts.checkpoints.run()),
             ("retention", self._keep_retention()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
         ]
@@ -310,21 +312,6 @@ class App:
                 refused += 1
         return FeedRowArrived(row, tuple(raised), refused)
 
-    async def _send_checkpoints(self) -> None:
-        """The newest signed tree head to customs, so that a rebuilt journal is found out."""
-        while True:
-            await self._checkpoint.wait()
-            self._checkpoint.clear()
-            body = msgspec.json.encode({"agent": self.agent, "checkpoint": self.parts.store.checkpoint})
-            try:
-                reply = await self.client.post("/v1/checkpoints", body, CHECKPOINT_TIMEOUT_S)
-            except LinkError:
-                await asyncio.sleep(CHECKPOINT_AGAIN_S)
-                self._checkpoint.set()
-                continue
-            if verdict(reply.status) is not Verdict.DONE:
-                LOG.error("checkpoint_refused", status=reply.status)
-
     async def _keep_retention(self) -> None:
         """Telemetry goes when its day is over: at the start what aged meanwhile, then every minute."""
         while True:
@@ -344,8 +331,19 @@ class App:
                 names = tuple(mode.name for mode in condition.degraded)
                 LOG.warning("mode_changed", mode=condition.mode.name, degraded=names)
                 self.parts.pipeline.degraded = names
-                await self.parts.pipeline.submit(Happened((ModeChanged(condition.mode.name, names),)))
+                # Not awaited: a journal that may not be written takes nothing, and the mode must still be shown.
+                self._spawn(self.parts.pipeline.submit(Happened((ModeChanged(condition.mode.name, names),))))
+                self._alarm_if_readonly()
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _alarm_if_readonly(self) -> None:
+        """Told without the journal, which cannot keep it."""
+        why = self.condition.readonly_reason(self.parts)
+        if not why:
+            return
+        LOG.error("journal_readonly", reason=why)
+        alarm = {"type": "ALARM", "name": "JOURNAL_READONLY", "time": rfc3339(self.clock.now_s()), "text": why}
+        self._spawn(self._try_publish(self.topics.events(self.agent), msgspec.json.encode(alarm), 1, False))
 
     # --- outwards ---------------------------------------------------------------------------------------------
 
@@ -381,7 +379,7 @@ class App:
         for event in committed.events:
             self.stream.publish(StreamEvent(event.seq, event.kind, event.body))
         if committed.checkpoint is not None:
-            self._checkpoint.set()
+            self.parts.checkpoints.news()
 
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)
@@ -409,6 +407,8 @@ class App:
     async def _override(self, key: str, request: OverrideRequest, action: Action, role: str) -> bool:
         if key not in self.register.journeys and key not in self.register.instructions:
             return False
+        if why := self.condition.readonly_reason(self.parts):
+            raise ProblemError(503, f"nothing can be recorded: {why}")
         await self.parts.pipeline.record(
             OfficerDecided(key, action, request.officer, role, request.reason, request.lane, request.customs_office)
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from agent.activation.events import ActivationAnswered, Event, InstructionOut
+from agent.checkpoints import Checkpoints
 from agent.clock import Clock
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
@@ -41,6 +42,7 @@ class Parts:
     outbox: Outbox
     pipeline: Pipeline
     feed: Feed
+    checkpoints: Checkpoints
     serial: tuple[SerialUnit, ...]
 
 
@@ -85,8 +87,12 @@ class Condition:
             customs_reachable=self._customs_reachable(parts),
             heartbeat_age_s=0.0 if parts.source.alive else self._heartbeat_age_s(parts),
             zones_stale=valid_to_s is not None and self._clock.now_s() > valid_to_s,
-            journal_writable=parts.store.failure is None,
+            journal_writable=not self.readonly_reason(parts),
         )
+
+    def readonly_reason(self, parts: Parts) -> str:
+        """Why nothing may be written, or empty."""
+        return parts.checkpoints.refusal or ("" if parts.store.failure is None else str(parts.store.failure))
 
     def _heartbeat_age_s(self, parts: Parts) -> float:
         """Counted from the first look at most: at the start no heartbeat can have come yet."""
@@ -191,6 +197,8 @@ class Condition:
             outbox_pending=parts.outbox.pending,
             outbox_oldest_s=None if oldest_s is None else round(self._clock.now_s() - oldest_s, 3),
             journal_entries=self.entries,
+            checkpoint=parts.store.checkpoint,
+            checkpoint_held=parts.checkpoints.held,
             fixes=parts.pipeline.fixes_by_result(),
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
@@ -200,7 +208,7 @@ class Condition:
     def ready(self, parts: Parts) -> dict[str, bool]:
         """Whether each part that activation needs is there."""
         return {
-            "journal": parts.store.failure is None,
+            "journal": not self.readonly_reason(parts),
             "broker": parts.source.alive and parts.publisher.connected,
             "zones": bool(self._register.zone_set.zones),
         }

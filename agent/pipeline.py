@@ -95,8 +95,16 @@ class Pipeline:
     """Takes input one batch at a time; the only writer of register, cursors, detector and store."""
 
     def __init__(
-        self, register: Register, around: Surroundings, store: Store, clock: Clock, metrics: Metrics, outlets: Outlets
+        self,
+        register: Register,
+        around: Surroundings,
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        outlets: Outlets,
+        may_write: asyncio.Event | None = None,
     ) -> None:
+        """`may_write`: while it is not set nothing is taken, so nothing is acknowledged, decided or issued."""
         self.register, self.around = register, around
         self._store, self._clock, self._metrics, self._outlets = store, clock, metrics, outlets
         self._queue: asyncio.Queue[Input] = asyncio.Queue(QUEUE)
@@ -105,6 +113,7 @@ class Pipeline:
         """Modes in force; the app keeps it."""
         self._fixes: Counter[str] = Counter()
         self._swap: Swap | None = None
+        self._may_write = may_write
 
     @property
     def waiting(self) -> int:
@@ -144,6 +153,8 @@ class Pipeline:
         """
         while True:
             items = await self._take()
+            if self._may_write is not None:
+                await self._may_write.wait()
             await self._batch(items)
 
     async def _take(self) -> list[Input]:

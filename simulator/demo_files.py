@@ -110,7 +110,16 @@ format = "json"
 
 def customs_toml(clock: ClockTable) -> str:
     """Configuration of the customs service."""
-    return f'[clock]\nspeedup = {clock.speedup!r}\norigin_s = {clock.origin_s!r}\n\n[log]\nformat = "json"\n'
+    return f"""[agents]
+"{AGENT_ID}" = "keys/agent.pub.pem"
+
+[clock]
+speedup = {clock.speedup!r}
+origin_s = {clock.origin_s!r}
+
+[log]
+format = "json"
+"""
 
 
 def room_toml(layout: Layout, clock: ClockTable) -> str:

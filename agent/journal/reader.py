@@ -26,6 +26,7 @@ from agent.journal.batch import (
 from agent.journal.database import open_reader
 from agent.journal.entry import Entry
 from agent.journal.evidence import KEY_LIFE_S, decrypt
+from agent.journal.merkle import CompactRange
 from agent.journal.telemetry import Observed, decode
 
 PAGE_ROWS = 1_000
@@ -96,9 +97,20 @@ class Reader:
         """Entries that name an activation, oldest first."""
         return tuple(Entry(*row) for row in self._rows(_ENTRY + "WHERE activation_id = ? ORDER BY seq", activation_id))
 
-    def leaf_hashes(self, size: int) -> list[bytes]:
-        """Stored leaf hashes of the first `size` entries."""
-        return [row[0] for row in self._rows("SELECT hash FROM journal WHERE seq <= ? ORDER BY seq", size)]
+    def leaf_hashes(self, size: int, after: int = 0) -> list[bytes]:
+        """Stored leaf hashes of the first `size` entries, without the first `after` of them."""
+        sql = "SELECT hash FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq"
+        return [row[0] for row in self._rows(sql, after, size)]
+
+    def tree_at(self, size: int) -> CompactRange:
+        """The tree of the first `size` entries, from their leaf hashes."""
+        tree = CompactRange()
+        while tree.size < size:
+            leaves = self.leaf_hashes(min(size, tree.size + PAGE_ROWS), tree.size)
+            if not leaves:
+                raise ValueError(f"tree of {size} entries: there are {tree.size}")
+            tree = tree.extend(leaves)
+        return tree
 
     def size(self) -> int:
         """Number of the newest entry."""

@@ -223,6 +223,22 @@ class Store:
         """
         return await self._run(self._writing, self._purge)
 
+    async def sign_head(self, *, at_once: bool = False) -> str | None:
+        """Sign the tree head if it is time and the tree has grown, or at once; the newest signed head.
+
+        Raises:
+            JournalError: as for `commit`.
+        """
+        return await self._run(self._writing, lambda: self._sign_due(at_once))
+
+    async def leaf_hashes(self, size: int, after: int) -> list[bytes]:
+        """Leaf hashes of the first `size` entries, without the first `after`."""
+        return await self._run(self._reading, lambda: _reading(lambda: self._reader.leaf_hashes(size, after)))
+
+    async def tree_at(self, size: int) -> CompactRange:
+        """The tree of the first `size` entries."""
+        return await self._run(self._reading, lambda: _reading(lambda: self._reader.tree_at(size)))
+
     async def read_events(self, after_seq: int, limit: int) -> tuple[StoredEvent, ...]:
         """Events above a number, oldest first."""
         return await self._run(self._reading, lambda: _reading(lambda: self._reader.events(after_seq, limit)))
@@ -290,6 +306,22 @@ class Store:
             self._spill(apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._connection.set_busy_timeout(database.BUSY_TIMEOUT_MS)
         return purged
+
+    def _sign_due(self, at_once: bool) -> str | None:
+        head, now_s = self._head, self._clock.now_s()
+        due = checkpoint_due(head.tree.size, now_s, head.checkpoint_size, head.checkpoint_s)
+        if not (due or (at_once and (head.checkpoint is None or head.tree.size > head.checkpoint_size))):
+            return head.checkpoint
+        self._refuse_if_failed()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            signed = self._sign_head(head, now_s)
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            raise self._failed(error) from error
+        self._head = signed
+        self._follow_up(signed.checkpoint)
+        return signed.checkpoint
 
     def _write(self, batch: Commit, now_s: float) -> tuple[_Head, Committed]:
         database_, now_ms = self._connection, round(now_s * 1000)

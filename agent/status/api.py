@@ -94,6 +94,10 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     instructions: dict[str, int]
     fix_to_instruction_ms: dict[str, float]
     serial: dict[str, str]
+    checkpoint: str | None = None
+    """Newest signed head of the journal (C2SP tlog-checkpoint); whoever keeps it can prove a cut or rebuilt one."""
+    checkpoint_held: int | None = None
+    """Entries of the head that customs holds; None = not known, or customs refuses ours."""
 
 
 class OverrideRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -10,13 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import structlog
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta
 
 from agent.clock import Clock
 from agent.config import CHOICES, ClockTable, LogTable, NotNegative, Table, parse_tables, read_text
 from agent.errors import AlreadyRunning, ConfigError, JournalError, LinkError
+from agent.journal.verify import load_key
 from agent.keys import jwk_of, make_key, read_private_key
 from agent.logs import configure
 from agent.web import Runner, run
@@ -56,6 +59,8 @@ class CustomsConfig(Table, frozen=True):
 
     risk: RiskTable = RiskTable()
     faults: FaultsTable = FaultsTable()
+    agents: dict[str, str] = msgspec.field(default_factory=dict)
+    """Agent id to file of the public key with which it signs its journal, relative to this file."""
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
 
@@ -82,6 +87,21 @@ def configured_book(config: CustomsConfig, folder: Path) -> Book:
     return book if share is None else replace(book, random_share=share)
 
 
+def agent_keys(config: CustomsConfig, folder: Path) -> dict[str, tuple[Ed25519PublicKey, ...]]:
+    """Keys with which agents sign their journals.
+
+    Raises:
+        ConfigError: a file that is no Ed25519 public key.
+    """
+    keys: dict[str, tuple[Ed25519PublicKey, ...]] = {}
+    for agent, name in config.agents.items():
+        try:
+            keys[agent] = (load_key((folder / name).read_bytes()),)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"agents.{agent}: {folder / name}: no Ed25519 public key: {error}") from error
+    return keys
+
+
 class CustomsService:
     """The running service: store, office and HTTP."""
 
@@ -99,8 +119,9 @@ class CustomsService:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         make_key(data / KEY_FILE, data / PUBLIC_FILE)
         self._key = jwk_of(read_private_key(data / KEY_FILE))
+        keys = agent_keys(config, self._folder)
         self._store = Store(data)
-        self._office = Office(Register(self._store, places_of(self._crossings)), book, self._key, KID)
+        self._office = Office(Register(self._store, places_of(self._crossings)), book, self._key, KID, keys)
         self._from_s = self._clock.now_s()
         reference = reference_data(self._crossings, book.inspections, self._from_s)
         signed = signed_reference_data(reference, self._key, KID)

@@ -5,15 +5,17 @@ Runs on the store's thread; the rules themselves are pure: `assessment`, machine
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc.jwk import OKPKey
+from msgspec import Meta
 
 from agent.activation.goods import ActivationFacts, ActivationVerdict, GoodsState, judge_activation
 from agent.domain.declaration import (
@@ -25,6 +27,8 @@ from agent.domain.identifiers import activation_id, vehicle_key
 from agent.domain.routing import Assessment
 from agent.domain.times import rfc3339
 from agent.errors import PeerError
+from agent.journal.handover import CONFLICT, HeadPosted, fault_of
+from agent.journal.verify import BadCheckpoint, Checkpoint, origin_of, parse_checkpoint, verify_checkpoint
 from agent.risk.exchange import (
     ActivatedDeclaration,
     ActivationAnswer,
@@ -83,11 +87,20 @@ class ControlAnswer(Message, frozen=True):
     state: str
 
 
-class Checkpoint(Message, frozen=True):
-    """The newest signed head of an agent's journal, as C2SP signed note."""
+class Reconciliation(Message, frozen=True):
+    """A named person's word that an agent's journal, as it is now, is to be believed."""
 
-    agent: str
-    checkpoint: str
+    agent: Annotated[str, Meta(min_length=1, max_length=64)]
+    officer: Annotated[str, Meta(min_length=1, max_length=70)]
+    reason: Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class HeadRefused(Refused):
+    """A journal's head that does not continue the one that is held."""
+
+    def __init__(self, message: str, held_size: int) -> None:
+        super().__init__(CONFLICT, "$.checkpoint", message)
+        self.held_size = held_size
 
 
 @dataclass
@@ -98,6 +111,8 @@ class Office:
     book: Book
     key: OKPKey
     kid: str
+    agent_keys: Mapping[str, Sequence[Ed25519PublicKey]] = field(default_factory=dict)
+    """Keys with which agents sign their journals; heads of an agent that is not here are taken unsigned."""
     _counters: Counters = NO_COUNTERS
     _counters_s: float = 0.0
 
@@ -341,17 +356,40 @@ class Office:
             keys.update(feedback_keys(subject))
         self.store.count_controls(sorted(keys), found)
 
-    def record_checkpoint(self, posted: Checkpoint, now_s: float) -> None:
+    def record_checkpoint(self, posted: HeadPosted, now_s: float) -> None:
         """Keep the newest head of an agent's journal.
 
         Raises:
-            Refused: 422 no checkpoint; 409 smaller than one before, or another root at the same size.
+            HeadRefused: 409, it does not continue the head that is held.
+            Refused: 422, no checkpoint of this agent, or not signed by its key where that is known.
         """
-        size, root = _note_head(posted.checkpoint)
-        newest = self.store.checkpoint(posted.agent)
-        if newest is not None and (size < newest[0] or (size == newest[0] and root != newest[1])):
-            raise Refused(409, "$.checkpoint", f"size {size}: size {newest[0]} with another head is held")
-        self.store.put_checkpoint(posted.agent, size, root, posted.checkpoint, rfc3339(now_s))
+        head = self._head_of(posted)
+        held = self.store.checkpoint(posted.agent)
+        fault = fault_of(held, head, posted.old_size, posted.proof)
+        if fault is not None:
+            raise HeadRefused(fault, held[0] if held else 0)
+        if held is None or head.size > held[0]:
+            self.store.put_checkpoint(posted.agent, head.size, head.root, posted.checkpoint, rfc3339(now_s))
+
+    def _head_of(self, posted: HeadPosted) -> Checkpoint:
+        keys = self.agent_keys.get(posted.agent)
+        try:
+            head = parse_checkpoint(posted.checkpoint)
+            if head.origin != origin_of(posted.agent):
+                raise BadCheckpoint(f"origin {head.origin!r}: expected {origin_of(posted.agent)!r}")
+            return head if keys is None else verify_checkpoint(posted.checkpoint, keys)
+        except BadCheckpoint as error:
+            raise Refused(422, "$.checkpoint", str(error)) from error
+
+    def reconcile(self, word: Reconciliation, now_s: float) -> None:
+        """Let go of the head that is held, so that the agent's next one is taken; who said so is kept.
+
+        Raises:
+            Refused: 404, no head of this agent is held.
+        """
+        if self.store.checkpoint(word.agent) is None:
+            raise Refused(404, "$.agent", f"no head of agent {word.agent!r} is held")
+        self.store.supersede_checkpoint(word.agent, word.officer, word.reason, rfc3339(now_s))
 
 
 _KEY_FIELDS = {
@@ -426,17 +464,3 @@ def _missing(
     if one.mrn not in {reference.reference_number for reference in journey.references}:
         return "NOT_REFERENCED"
     return None
-
-
-def _note_head(note: str) -> tuple[int, str]:
-    """Size and root of a checkpoint (C2SP tlog-checkpoint: origin, size, base64 root, one a line)."""
-    lines = note.split("\n")
-    if len(lines) < 4 or not (lines[1].isascii() and lines[1].isdigit() and len(lines[1]) <= 18):
-        raise Refused(422, "$.checkpoint", "expected origin, size and root, one a line, and a signature")
-    try:
-        root = base64.b64decode(lines[2], validate=True)
-    except ValueError as error:
-        raise Refused(422, "$.checkpoint", f"root: {error}") from error
-    if len(root) != hashlib.sha256().digest_size:
-        raise Refused(422, "$.checkpoint", f"root of {len(root)} bytes: expected 32")
-    return int(lines[1]), lines[2]

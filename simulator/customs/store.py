@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import hashlib
 import os
@@ -74,6 +75,12 @@ CREATE TABLE checkpoint(
   agent TEXT PRIMARY KEY, size INTEGER NOT NULL, root TEXT NOT NULL, body TEXT NOT NULL,
   received_at TEXT NOT NULL) STRICT;
 """
+ADDED = """
+CREATE TABLE IF NOT EXISTS superseded_checkpoint(
+  agent TEXT NOT NULL, size INTEGER NOT NULL, root TEXT NOT NULL, body TEXT NOT NULL, received_at TEXT NOT NULL,
+  officer TEXT NOT NULL, reason TEXT NOT NULL, superseded_at TEXT NOT NULL) STRICT;
+"""
+"""Tables that came later; older registers get them when they are opened."""
 
 
 _ACTIVATION_COLUMNS = (
@@ -429,16 +436,26 @@ class Store:
 
     # --- checkpoints ---
 
-    def checkpoint(self, agent: str) -> tuple[int, str] | None:
+    def checkpoint(self, agent: str) -> tuple[int, bytes] | None:
         """Size and root of the newest checkpoint of an agent."""
         row = self._first("SELECT size, root FROM checkpoint WHERE agent = ?", agent)
-        return (int(row[0]), str(row[1])) if row else None
+        return (int(row[0]), base64.b64decode(row[1])) if row else None
 
-    def put_checkpoint(self, agent: str, size: int, root: str, body: str, received_at: str) -> None:
+    def put_checkpoint(self, agent: str, size: int, root: bytes, body: str, received_at: str) -> None:
         """Keep the newest checkpoint of an agent."""
         self._db.execute(
-            "INSERT OR REPLACE INTO checkpoint VALUES(?, ?, ?, ?, ?)", (agent, size, root, body, received_at)
+            "INSERT OR REPLACE INTO checkpoint VALUES(?, ?, ?, ?, ?)",
+            (agent, size, base64.b64encode(root).decode(), body, received_at),
         )
+
+    def supersede_checkpoint(self, agent: str, officer: str, reason: str, at: str) -> None:
+        """Put the newest checkpoint of an agent among the superseded ones, with who said so."""
+        self._db.execute(
+            "INSERT INTO superseded_checkpoint SELECT agent, size, root, body, received_at, ?, ?, ? "
+            "FROM checkpoint WHERE agent = ?",
+            (officer, reason, at, agent),
+        )
+        self._db.execute("DELETE FROM checkpoint WHERE agent = ?", (agent,))
 
     # --- below ---
 
@@ -480,6 +497,7 @@ def _opened(path: Path) -> apsw.Connection:
     elif version != SCHEMA_VERSION:
         db.close()
         raise JournalError(f"{path}: schema version {version}: expected {SCHEMA_VERSION}")
+    db.execute(ADDED)
     return db
 
 

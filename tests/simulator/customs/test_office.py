@@ -1,16 +1,19 @@
 """simulator/customs/office.py on a real database: activation, assessment, control, checkpoint."""
 
-import base64
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.domain.declaration import ControlResult, DeclarationReference, FeedRow
 from agent.domain.identifiers import activation_id
 from agent.domain.routing import Assessment
+from agent.journal.handover import HeadPosted, proof_text
+from agent.journal.merkle import CompactRange, consistency_onward, sign_checkpoint
+from agent.journal.verify import leaf_hash
 from agent.risk.exchange import (
     ActivatedDeclaration,
     ActivationAnswer,
@@ -22,7 +25,7 @@ from agent.risk.exchange import (
     Vehicle,
     verified_assessment,
 )
-from simulator.customs.office import Checkpoint, Office, Refused
+from simulator.customs.office import HeadRefused, Office, Reconciliation, Refused
 
 NOW_S = 1_795_342_500.0
 AT = "2026-11-22T10:15:00.000Z"
@@ -306,25 +309,80 @@ def test_control_results_that_fit_nothing(
     assert (refused.value.status, refused.value.field) == (status, field)
 
 
-def note(size: int, fill: bytes = b"a") -> Checkpoint:
-    root = base64.b64encode(fill * 32).decode()
-    return Checkpoint(agent="box-1", checkpoint=f"borderlane/box-1\n{size}\n{root}\n\n— box-1 c2ln\n")
+AGENT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
-def test_checkpoints_only_grow(office: Office) -> None:
-    for good in (note(5), note(5), note(9, b"b")):
+def journal(size: int, salt: str = "") -> CompactRange:
+    return CompactRange().extend(leaves(size, salt))
+
+
+def leaves(size: int, salt: str = "") -> list[bytes]:
+    return [leaf_hash(f"{salt}{number}".encode()) for number in range(size)]
+
+
+def head(size: int, old_size: int = 0, salt: str = "", key: Ed25519PrivateKey = AGENT_KEY) -> HeadPosted:
+    tree = journal(size, salt)
+    proof = consistency_onward(journal(old_size, salt), leaves(size, salt)[old_size:]) if old_size else ()
+    text = sign_checkpoint("box-1", tree, key)
+    return HeadPosted(agent="box-1", checkpoint=text, old_size=old_size, proof=proof_text(proof))
+
+
+def test_a_journal_hands_over_heads_that_continue_each_other(office: Office) -> None:
+    for good in (head(5), head(5), head(9, 5), head(300, 9)):
         office.record_checkpoint(good, NOW_S)
-    for bad in (note(8), note(9, b"c")):
-        with pytest.raises(Refused) as refused:
-            office.record_checkpoint(bad, NOW_S)
-        assert refused.value.status == 409
-    assert office.store.checkpoint("box-1") == (9, base64.b64encode(b"b" * 32).decode())
+    assert office.store.checkpoint("box-1") == (300, journal(300).root())
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a\nb\nc\nd\n", "a\n5\n!!\n\nx", "a\n5\nYQ==\n\nx", "a\n-1\n" + "YQ==" * 8 + "\n\nx"]
+    ("bad", "why"),
+    [
+        (head(8), "has lost entries"),  # a restored backup
+        (head(9, salt="x"), "another root"),
+        (head(12), "a proof from size 9"),
+        (head(12, 5), "a proof from size 9"),
+        (head(12, 9, salt="x"), "does not continue"),  # rebuilt, with a proof that fits itself
+        (HeadPosted(agent="box-1", checkpoint=head(12).checkpoint, old_size=9, proof=("!",)), "proof"),
+        (HeadPosted(agent="box-1", checkpoint=head(12).checkpoint, old_size=9), "does not continue"),
+    ],
+)
+def test_a_head_that_does_not_continue_the_held_one_is_refused(office: Office, bad: HeadPosted, why: str) -> None:
+    office.record_checkpoint(head(9), NOW_S)
+    with pytest.raises(HeadRefused, match=why) as refused:
+        office.record_checkpoint(bad, NOW_S)
+    assert (refused.value.status, refused.value.held_size) == (409, 9)
+    assert office.store.checkpoint("box-1") == (9, journal(9).root())
+
+
+def test_heads_of_a_known_agent_are_signed_by_its_key(office: Office) -> None:
+    office.agent_keys = {"box-1": [AGENT_KEY.public_key()]}
+    office.record_checkpoint(head(5), NOW_S)
+    with pytest.raises(Refused, match="not signed by this key") as refused:
+        office.record_checkpoint(head(6, 5, key=Ed25519PrivateKey.generate()), NOW_S)
+    assert refused.value.status == 422
+
+
+def test_a_supervisor_lets_a_journal_begin_anew(office: Office) -> None:
+    word = Reconciliation(agent="box-1", officer="Muster", reason="disk replaced, backup of 14:00")
+    with pytest.raises(Refused, match="no head"):
+        office.reconcile(word, NOW_S)
+    office.record_checkpoint(head(9), NOW_S)
+    office.reconcile(word, NOW_S)
+    office.record_checkpoint(head(4), NOW_S)
+    assert office.store.checkpoint("box-1") == (4, journal(4).root())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a\nb\nc\nd\n",
+        "a\n5\n!!\n\nx",
+        "a\n5\nYQ==\n\nx",
+        "a\n-1\n" + "YQ==" * 8 + "\n\nx",
+        f"o\n5\n{'A' * 43}=\n\nx",
+    ],
 )
 def test_what_is_no_checkpoint(office: Office, text: str) -> None:
     with pytest.raises(Refused) as refused:
-        office.record_checkpoint(Checkpoint(agent="a", checkpoint=text), NOW_S)
+        office.record_checkpoint(HeadPosted(agent="a", checkpoint=text), NOW_S)
     assert (refused.value.status, refused.value.field) == (422, "$.checkpoint")
