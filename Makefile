@@ -9,7 +9,7 @@ LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEBIAN := mosquitto mosquitto-clients socat
 
-.PHONY: demo test check bench bench-peers nightly clean lock zones debian-parts
+.PHONY: demo test check bench bench-peers risk-eval nightly clean lock zones debian-parts
 
 # The lock files carry a hash of every package; nothing else is installed.
 $(READY): $(LOCK) pyproject.toml
@@ -57,6 +57,12 @@ bench-peers: $(READY)
 	cd benchmarks/peers && npm ci --omit=dev
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
+# Both models on labelled declarations, scored on a later period; DATA is a folder with train.csv.gz and valid.csv.gz.
+DATA ?= ../shared/data/risk
+risk-eval: $(READY)
+	$(BIN)/borderlane rules eval --train $(DATA)/train.csv.gz --test $(DATA)/valid.csv.gz --model default $(ARGS)
+	$(BIN)/borderlane rules eval --train $(DATA)/train.csv.gz --test $(DATA)/valid.csv.gz --model boosted $(ARGS)
+
 nightly: $(READY_DEV) debian-parts
 	BORDERLANE_REQUIRE_ALL=1 $(BIN)/python -m pytest $(ARGS)
 
@@ -67,9 +73,9 @@ zones: $(READY)
 lock:
 	$(PIP) install uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-package borderlane pyproject.toml --group build -o $(LOCK)
+	  --no-emit-package borderlane pyproject.toml --extra ml --group build -o $(LOCK)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-package borderlane pyproject.toml --group build --group dev -c $(LOCK) -o $(LOCK_DEV)
+	  --no-emit-package borderlane pyproject.toml --extra ml --group build --group dev -c $(LOCK) -o $(LOCK_DEV)
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -36,6 +36,7 @@ COMMANDS = {
     "detect": Place("agent.commands", "detect"),
     "decode": Place("firmware_bridge.commands", "decode"),
     "zones": Place("zones.commands", "app"),
+    "rules": Place("simulator.customs.rule_commands", "app"),
     "journal": Place("agent.journal.commands", "app"),
     "explain": Place("agent.commands", "explain"),
     "config": Place("agent.commands", "config_app"),

@@ -46,6 +46,8 @@ DECLARED_AHEAD_S = 20.0
 PROGRESS_EVERY_S = 5.0
 LEFT_BEHIND_S = 20.0
 """A unit whose lorry has left still listens for so long."""
+REPORT_AGAIN_S = 3.0
+"""A driver's report has no watermark: it is said again this often until an instruction answers it."""
 
 _LOG = structlog.get_logger()
 
@@ -270,7 +272,7 @@ class Fleet:
 
         self._at(next(sampling), measure)
         if lorry.reports_goods_s is not None:
-            self._at(lorry.reports_goods_s, lambda _: self._report_goods(lorry))
+            self._at(lorry.reports_goods_s, lambda at_s: self._report_goods(lorry, at_s))
 
     def _start_track(self, lorry: Lorry) -> None:
         """Recorded fixes in the order of their file, none before the one it follows there."""
@@ -355,12 +357,15 @@ class Fleet:
             for message in self._outgoing.again(lorry.plan, fixes):
                 self._publish(lorry, message)
 
-    def _report_goods(self, lorry: Lorry) -> None:
-        """The driver's button: more goods on board than declared."""
+    def _report_goods(self, lorry: Lorry, at_s: float) -> None:
+        """The driver's button: more goods on board than declared. Said again until the agent has answered."""
+        if self._ended or lorry.instruction is not None:
+            return
         incident = Incident(kind="EXTRA_GOODS", text="two pallets more than declared")
         topic = self.around.topics.incident(lorry.plan.unit)
-        self._link_of[lorry.plan.unit].publish(topic, msgspec.json.encode(incident))
-        self._note("reported_goods", lorry)
+        if self._link_of[lorry.plan.unit].publish(topic, msgspec.json.encode(incident)):
+            self._note("reported_goods", lorry)
+        self._at(at_s + REPORT_AGAIN_S, lambda later_s: self._report_goods(lorry, later_s))
 
     # What units receive.
 

@@ -144,9 +144,10 @@ async def test_killed_at_any_moment_nothing_is_lost_or_twice(box: Box) -> None:
             unit.stand()
             await asyncio.sleep(after_s)
             await box.kill_agent()
-            await box.start_agent()
+            away_s = await box.start_agent()
             told = await unit.told()
-            assert told.action == "GO", f"killed after {after_s} s: {told.reason_code}"
+            in_time = ("GO",) if away_s < SERVING_S else ("GO", "HOLD")  # a starved machine may outlast the budget
+            assert told.action in in_time, f"killed after {after_s} s: {told.reason_code}"
         await activated_once(box, 2 * len(KILL_AFTER_S))
         for unit in units:
             assert {one.version for one in unit.instructions} == {1}
