@@ -35,7 +35,7 @@ from agent.ingest.mqtt_source import MqttSource
 from agent.ingest.serial_source import SerialUnit
 from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
-from agent.journal.batch import Committed, Loaded
+from agent.journal.batch import Committed, Loaded, Retention
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
 from agent.keys import jwk_of, read_private_key, read_public_keys
@@ -49,6 +49,7 @@ from agent.risk.exchange import verified_assessment
 from agent.sheet import Site
 from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
+from agent.watchdog import Watchdog, Watched
 from agent.web import EventStream, ProblemError, StreamEvent, run
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
 from zones.detector import Detector
@@ -58,7 +59,8 @@ from zones.index import ZoneIndex, compile_index
 LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
 PURGE_EVERY_S = 60.0
-"""How often telemetry over age is deleted, wall seconds."""
+"""How often what is over age is deleted, wall seconds."""
+DAY_S = 86_400.0
 SHIPPED_ZONES = "border_zones.geojson"
 HISTORY_EVENTS = 5_000
 """Events a watcher that comes back is sent; what it misses beyond that, it loads anew."""
@@ -110,8 +112,9 @@ class App:
         inbound, password = self._inbound(), self._password(config.mqtt.password_file)
         index, digest = self._read_zones(config)
         data = self.folder / config.agent.data_dir
+        kept = Retention(config.retention.events_days * DAY_S, config.retention.papers_days * DAY_S)
         seal = sealer(jwk_of(key), self.agent)
-        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, seal=seal)
+        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, seal=seal, retention=kept)
         loaded = store.load_state()
         self.register = Register.loaded(index.zone_set, loaded.records)
         self.condition = Condition(self.agent, self.version, self.clock, self.register, self.metrics)
@@ -230,6 +233,8 @@ class App:
             ),
         )
 
+        self._watchdog = Watchdog(Watched(source, store.come_round))
+
     # --- running ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -265,6 +270,7 @@ class App:
             ("mode", self._watch_mode()),
             ("checkpoints", self.parts.checkpoints.run()),
             ("retention", self._keep_retention()),
+            ("watchdog", self._watchdog.run()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
         ]
 
@@ -276,6 +282,7 @@ class App:
         await self._try_publish(self.topics.status(self.agent), self.condition.last_message(), 1, True)
         await parts.source.close()
         await parts.publisher.close()
+        self._watchdog.close()
         parts.store.close()
 
     async def _read_broker(self) -> None:
@@ -304,16 +311,18 @@ class App:
     def _row_arrived(self, row: FeedRow) -> FeedRowArrived:
         """A row with what the authority raised since, each with a good signature."""
         raised: list[Assessment] = []
+        tokens: list[str] = []
         refused = 0
         for one in row.raised:
             try:
                 raised.append(verified_assessment(msgspec.convert(one, Assessment), self._authority))
+                tokens.append(str(one.get("signature")))
             except (BadSignature, msgspec.ValidationError):
                 refused += 1
-        return FeedRowArrived(row, tuple(raised), refused)
+        return FeedRowArrived(row, tuple(raised), refused, tuple(tokens))
 
     async def _keep_retention(self) -> None:
-        """Telemetry goes when its day is over: at the start what aged meanwhile, then every minute."""
+        """What is over age goes: at the start what aged meanwhile, then every minute."""
         while True:
             purged = await self.parts.store.purge()
             if purged.rows or purged.keys:

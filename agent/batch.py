@@ -41,9 +41,9 @@ from agent.ingest.wire import (
     WitnessReport,
     decode_message,
 )
-from agent.journal.batch import ActivationRow, Commit, CursorRow, OutboxRow, RefusalRow, Retry, StateRow
+from agent.journal.batch import ActivationRow, Commit, CursorRow, OutboxRow, PaperRow, RefusalRow, Retry, StateRow
 from agent.journal.entry import Circumstances, EntryDraft
-from agent.postings import draft_of, postings, with_events
+from agent.postings import digest_of, draft_of, papers_of, postings, with_events
 from agent.register import Draft, Register
 from agent.sightings import Sightings
 from zones.border_zone import ZoneKind
@@ -105,6 +105,7 @@ class Gathering:
         self._outbox: list[OutboxRow] = []
         self._entries: list[EntryDraft] = []
         self._refusals: list[RefusalRow] = []
+        self._papers: list[PaperRow] = []
         self._done: list[int] = []
         self._dropped: list[int] = []
         self._retried: list[Retry] = []
@@ -197,7 +198,9 @@ class Gathering:
             self._activations += one.activations
             self._outbox += one.outbox
         told = [fact for one in posted for fact in one.told]
-        self._entries += with_events([draft_of(entry) for entry in decision.entries], told)
+        digests = {row.activation_id: digest_of(row.body) for one in posted for row in one.activations}
+        self._entries += with_events([draft_of(entry, digests) for entry in decision.entries], told)
+        self._papers += papers_of(event, [row for one in posted for row in one.activations])
 
     def outcome(self, done: Iterable[int], dropped: Iterable[int], retried: Iterable[Retry]) -> None:
         """What became of outbox rows."""
@@ -225,6 +228,7 @@ class Gathering:
             retried=tuple(self._retried),
             refusals=tuple(self._refusals),
             telemetry=tuple(self.sightings.rows(self.touched)),
+            papers=tuple(self._papers),
             feed_marker=self._marker,
             circumstances=self.around.circumstances,
         )

@@ -57,6 +57,8 @@ class FeedRowArrived:
     raised: tuple[Assessment, ...] = ()
     """`row.raised`, verified; those with a bad signature are left out and counted in `refused`."""
     refused: int = 0
+    tokens: tuple[str, ...] = ()
+    """The JWS of each of `raised`, in its order."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class RiskAnswered:
     assessments: tuple[Assessment, ...]
     refused: int = 0
     """Assessments of the answer left out because their signature was bad."""
+    tokens: tuple[str, ...] = ()
+    """The JWS of each of `assessments`, in its order."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from agent.clock import Clock
 from agent.errors import ConfigError, JournalError
 from agent.journal import database, tables
 from agent.journal.batch import (
+    INSTRUCTION,
     ActivationRow,
     Commit,
     Committed,
@@ -29,8 +30,10 @@ from agent.journal.batch import (
     CursorRow,
     Loaded,
     OutboxRow,
+    PaperRow,
     RecordRow,
     RefusalRow,
+    Retention,
     Retry,
     StateRow,
     StoredEvent,
@@ -38,10 +41,12 @@ from agent.journal.batch import (
     TelemetryRow,
 )
 from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, build, follow, seal
-from agent.journal.evidence import KeyRing, Purged, is_due, purge, write_telemetry
+from agent.journal.evidence import KeyRing, Purged, write_telemetry
 from agent.journal.examine import faults_at_start
 from agent.journal.merkle import CompactRange, checkpoint_due, sign_checkpoint
+from agent.journal.papers import SCHEMA, write_papers
 from agent.journal.reader import Reader
+from agent.journal.retention import is_due, purge
 
 __all__ = [
     "ActivationRow",
@@ -54,6 +59,7 @@ __all__ = [
     "JournalContradiction",
     "Loaded",
     "OutboxRow",
+    "PaperRow",
     "Purged",
     "Reader",
     "RecordRow",
@@ -71,6 +77,7 @@ T = TypeVar("T")
 Seal = Callable[[bytes, str], bytes]
 """(body of an outbox row, newest checkpoint) to the signed bytes that go out; runs in the writing thread."""
 
+DEFAULT_RETENTION = Retention()
 SPILL_PAGES = 1_000
 """Pages in the write-ahead log from which they are moved into the database (SQLite's usual figure)."""
 TRUNCATE_PATIENCE_MS = 50
@@ -122,12 +129,22 @@ class _Files:
 class Store:
     """The journal and all state beside it; open one for each data folder."""
 
-    def __init__(self, folder: Path, lock: int, files: _Files, signing: _Signing, head: _Head, keys: KeyRing) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        lock: int,
+        files: _Files,
+        signing: _Signing,
+        head: _Head,
+        keys: KeyRing,
+        retention: Retention,
+    ) -> None:
         self._folder, self._lock = folder, lock
         self._connection, self._reader = files.connection, files.reader
         self._signing, self._clock, self._writer = signing, signing.clock, signing.writer
         self._head = head
         self._keys = keys
+        self._retention = retention
         self._failure: JournalError | None = None
         self._wal_pages = 0
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
@@ -145,6 +162,7 @@ class Store:
         clock: Clock,
         *,
         seal: Seal | None = None,
+        retention: Retention = DEFAULT_RETENTION,
         vfs: str | None = None,
     ) -> Store:
         """Open the data folder alone, look it over, and make it if there is none. Blocking; for start-up.
@@ -157,6 +175,7 @@ class Store:
             software_version: Named in each entry.
             clock: Times of entries and checkpoints.
             seal: Signs outbox rows that ask for it together with the newest checkpoint.
+            retention: How long what can be erased is kept.
             vfs: SQLite file system of the writer; None = the usual one.
 
         Raises:
@@ -180,7 +199,7 @@ class Store:
         except BaseException:
             os.close(lock)
             raise
-        return cls(folder, lock, files, signing, head, keys)
+        return cls(folder, lock, files, signing, head, keys, retention)
 
     @property
     def boot_id(self) -> str:
@@ -216,7 +235,7 @@ class Store:
         return await self._run(self._writing, lambda: self._commit(batch))
 
     async def purge(self) -> Purged:
-        """Delete telemetry that is over age, and what the log still holds of it; call it every minute.
+        """Delete what is over age, and what the log still holds of it; call it every minute.
 
         Raises:
             JournalError: nothing was deleted, and as for `commit`.
@@ -230,6 +249,10 @@ class Store:
             JournalError: as for `commit`.
         """
         return await self._run(self._writing, lambda: self._sign_due(at_once))
+
+    async def come_round(self) -> None:
+        """Return once the writing thread has done all it had to: it lives, and no sync hangs."""
+        await self._run(self._writing, lambda: None)
 
     async def leaf_hashes(self, size: int, after: int) -> list[bytes]:
         """Leaf hashes of the first `size` entries, without the first `after`."""
@@ -293,10 +316,10 @@ class Store:
         self._refuse_if_failed()
         now_ms = round(self._clock.now_s() * 1000)
         try:
-            if not is_due(self._connection, self._keys, now_ms):
+            if not is_due(self._connection, self._keys, now_ms, self._retention):
                 return Purged()
             self._connection.execute("BEGIN IMMEDIATE")
-            purged = purge(self._connection, self._keys, now_ms)
+            purged = purge(self._connection, self._keys, now_ms, self._retention)
             self._connection.execute("COMMIT")
         except apsw.Error as error:
             raise self._failed(error) from error
@@ -340,6 +363,12 @@ class Store:
         if due or (sealing and (head.checkpoint is None or head.checkpoint_size != tree.size)):
             head = self._sign_head(head, now_s)
         stored = tuple(self._write_effect(row, head) for row in batch.effects)
+        signed = tuple(
+            PaperRow(row.owner, INSTRUCTION, effect.body)
+            for row, effect in zip(batch.effects, stored, strict=True)
+            if row.seal and row.owner is not None
+        )
+        write_papers(database_, (*batch.papers, *signed), now_ms)
         head = replace(head, refusals=tables.write_refusals(database_, batch.refusals, head.refusals, now_ms))
         new = head.checkpoint if head.checkpoint is not self._head.checkpoint else None
         return head, Committed(tuple(entry.seq for entry in entries), stored, events, new, now_ms)
@@ -473,6 +502,7 @@ def _open_sound(folder: Path, vfs: str | None, clock: Clock) -> _Files:
 def _claim(files: _Files, signing: _Signing) -> None:
     """Write down whose journal it is and the key in use, or refuse."""
     connection, reader = files.connection, files.reader
+    _made_by_now(connection)
     agent_id, kid = signing.writer.agent, signing.writer.kid
     raw, keys = signing.key.public_key().public_bytes_raw(), reader.signing_keys()
     owner = reader.agent_id()
@@ -486,6 +516,15 @@ def _claim(files: _Files, signing: _Signing) -> None:
         with connection:
             connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('agent', ?)", (agent_id,))
             connection.execute("INSERT INTO signing_key VALUES (?, ?, ?)", (kid, raw, reader.size() + 1))
+    except apsw.Error as error:
+        raise JournalError(f"the journal cannot be written: {error}") from error
+
+
+def _made_by_now(connection: apsw.Connection) -> None:
+    """Tables that are younger than the folder."""
+    try:
+        with connection:
+            connection.execute(SCHEMA)
     except apsw.Error as error:
         raise JournalError(f"the journal cannot be written: {error}") from error
 
