@@ -18,7 +18,7 @@ from agent import desk, logs
 from agent.activation.events import FeedRowArrived, ModeChanged, OfficerDecided
 from agent.batch import FEED, Surroundings
 from agent.checkpoints import Checkpoints
-from agent.clock import Clock
+from agent.clock import SteadyClock
 from agent.condition import Condition, Parts
 from agent.config import Config, load_config
 from agent.delivery.unit_channel import Publisher
@@ -91,7 +91,7 @@ class App:
         self.config, self.config_file = config, config_file
         self.folder = config_file.resolve().parent
         self.agent = config.agent.id
-        self.clock = Clock(config.clock.speedup, config.clock.origin_s)
+        self.clock = SteadyClock(config.clock.speedup, config.clock.origin_s)
         self.version = version("borderlane")
         self.topics = Topics(config.mqtt.prefix)
         self.metrics = Metrics()
@@ -119,6 +119,7 @@ class App:
         self.register = Register.loaded(index.zone_set, loaded.records)
         self.condition = Condition(self.agent, self.version, self.clock, self.register, self.metrics)
         self.condition.entries, self.condition.marker = loaded.entries, loaded.feed_marker
+        self.condition.newest_s = store.newest_s
         around = self._surroundings(loaded, inbound, index, digest)
         self._build(store, loaded, around, self._link(data, inbound, password))
 
@@ -332,6 +333,7 @@ class App:
     async def _watch_mode(self) -> None:
         condition, told = self.condition, b""
         while True:
+            condition.follow_clock(self.parts)
             changed = condition.look(self.parts)
             if told != condition.message():  # the mode, or the zone set after a reload
                 told = condition.message()

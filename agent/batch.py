@@ -50,7 +50,7 @@ from zones.border_zone import ZoneKind
 from zones.detector import Detector
 from zones.detector import Verdict as Seen
 from zones.events import Detected as Finding
-from zones.events import DetectionEvent, EventName
+from zones.events import DetectionEvent, EventName, Notice, NoticeName
 from zones.fix import Fix
 from zones.frame import metres_between
 from zones.hours import OpeningHours
@@ -100,6 +100,10 @@ class Gathering:
         self.touched: dict[str, None] = {}
         """Units whose cursor and detector state have to be stored."""
         self.cursors: dict[str, Cursor] = {}
+        self.clock_faults: set[str] = set()
+        """Units whose fixes are from the future, by our clock."""
+        self.jumps: set[str] = set()
+        """Units whose positions were not believed."""
         self.sightings = Sightings(around.detector)
         self._activations: list[ActivationRow] = []
         self._outbox: list[OutboxRow] = []
@@ -268,6 +272,8 @@ class Gathering:
             self.event(Progressed(fix.unit, self._facts(zone_id, fix)))
 
     def _found(self, finding: Finding, fix: Fix | None) -> None:
+        if isinstance(finding, Notice):
+            self._sign(finding)
         zone_id = finding.zone_id
         zone = self.draft.zone(zone_id) if zone_id is not None else None
         if isinstance(finding, DetectionEvent) and zone is None:
@@ -279,6 +285,12 @@ class Gathering:
             hours = OpeningHours.parse(zone.opening_hours)  # checked when the zone file was read; cached
             facts = replace(facts, office_open=hours.is_open(finding.time))
         self.event(Detected(finding, facts))
+
+    def _sign(self, notice: Notice) -> None:
+        if notice.notice is NoticeName.CLOCK_FAULT:
+            self.clock_faults.add(notice.unit)
+        elif notice.notice in (NoticeName.JUMP, NoticeName.SUSPECT_INSIDE):
+            self.jumps.add(notice.unit)
 
     def _facts(self, zone_id: str | None, fix: Fix | None) -> EntryFacts:
         if fix is None:

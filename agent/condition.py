@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+import structlog
 
 from agent.activation.events import ActivationAnswered, Event, InstructionOut
 from agent.checkpoints import Checkpoints
-from agent.clock import Clock
+from agent.clock import Clock, SteadyClock, is_synchronised
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
 from agent.ingest.feed import Feed
@@ -28,6 +30,11 @@ from agent.status.modes import Mode, ModeFacts, degraded, worst
 
 CUSTOMS_SILENT_S = 3.0
 """Customs is out of reach when nothing of it was heard for so long and the last try failed, wall seconds."""
+FOLLOW_AFTER_S = 60.0
+"""A step of the system's clock is taken over after it has stood so long (choice: a time source has then settled)."""
+SAME_STEP_S = 0.5
+"""Two readings of a step that differ by less are the same; a step below it is none."""
+LOG = structlog.get_logger()
 LATENCIES = 2_000
 """Latest instructions of which the figures in the status speak."""
 
@@ -59,6 +66,10 @@ class Condition:
         """Entries of the journal."""
         self.marker = 0
         """The feed is processed up to here."""
+        self.newest_s = 0.0
+        """When the journal's newest entry of an earlier run was written, by the clock of then."""
+        self._step = time.monotonic(), 0.0
+        """Since when the system's clock has been off ours by how much."""
         self._customs_heard_s: float | None = None
         self._began_s: float | None = None
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
@@ -86,6 +97,9 @@ class Condition:
             breaker_open=parts.outbox.breaker.is_open,
             customs_reachable=self._customs_reachable(parts),
             heartbeat_age_s=0.0 if parts.source.alive else self._heartbeat_age_s(parts),
+            clock_difference_s=self._clock_difference_s(parts),
+            clock_doubted=self._clock_doubted(parts),
+            gnss_suspect=parts.pipeline.signs.gnss_suspect(time.monotonic()),
             zones_stale=valid_to_s is not None and self._clock.now_s() > valid_to_s,
             journal_writable=not self.readonly_reason(parts),
         )
@@ -93,6 +107,34 @@ class Condition:
     def readonly_reason(self, parts: Parts) -> str:
         """Why nothing may be written, or empty."""
         return parts.checkpoints.refusal or ("" if parts.store.failure is None else str(parts.store.failure))
+
+    def _clock_difference_s(self, parts: Parts) -> float:
+        """The largest of: a step of the system's clock, a wired receiver, a journal that is ahead of our time."""
+        ahead_s = self._clock.wall_s(self.newest_s - self._clock.now_s())
+        receiver_s = parts.pipeline.signs.receiver_difference_s(time.monotonic())
+        return max((self._stepped_s(), receiver_s, max(0.0, ahead_s)), key=abs)
+
+    def _stepped_s(self) -> float:
+        return self._clock.stepped_s() if isinstance(self._clock, SteadyClock) else 0.0
+
+    def _clock_doubted(self, parts: Parts) -> bool:
+        if parts.pipeline.signs.units_doubt_clock(time.monotonic()):
+            return True
+        return parts.pipeline.around.site.policy.clock_must_be_kept and is_synchronised() is False
+
+    def follow_clock(self, parts: Parts) -> bool:
+        """Take a step of the system's clock over once it has stood for a minute, so that trust can come back."""
+        if not isinstance(self._clock, SteadyClock):
+            return False
+        stepped_s, now_s = self._clock.stepped_s(), time.monotonic()
+        if abs(stepped_s - self._step[1]) > SAME_STEP_S:
+            self._step = now_s, stepped_s
+        if abs(stepped_s) <= SAME_STEP_S or now_s - self._step[0] < FOLLOW_AFTER_S:
+            return False
+        self._clock.follow()
+        self._step = now_s, 0.0
+        LOG.warning("clock_followed", stepped_s=round(stepped_s, 3))
+        return True
 
     def _heartbeat_age_s(self, parts: Parts) -> float:
         """Counted from the first look at most: at the start no heartbeat can have come yet."""

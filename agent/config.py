@@ -111,6 +111,8 @@ class PolicyConfig(Table, frozen=True):
     journey_expiry_s: Positive = 259_200.0
     found_inside_holds: bool = False
     random_stop_share: Share = 0.0
+    clock_must_be_kept: bool = False
+    """Whether the kernel must say that a time source keeps its clock (adjtimex); if not, CLOCK_UNTRUSTED."""
 
 
 class RetentionTable(Table, frozen=True):

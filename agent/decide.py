@@ -56,7 +56,7 @@ from agent.activation.passage import (
     passage_key,
     zone_direction,
 )
-from agent.at_the_border import ask, follow, new_state, release_goods, report, worst_open
+from agent.at_the_border import NO_WAITING, ask, follow, new_state, release_goods, report, worst_open
 from agent.delivery.receipts import ReceiptTimes, take
 from agent.domain.declaration import ControlResult
 from agent.domain.identifiers import normal_mrn
@@ -64,7 +64,7 @@ from agent.domain.instruction import Action, ReasonCode
 from agent.domain.routing import Assessment, ControlLocation, Routing
 from agent.domain.times import rfc3339
 from agent.instruction import deadlines, lifecycle
-from agent.instruction.budget import budget
+from agent.instruction.budget import Budget, budget
 from agent.instruction.combination import Cause, readable
 from agent.instruction.lifecycle import InstructionState, Place
 from agent.sheet import Decision, Record, Sheet, Site, View
@@ -120,12 +120,23 @@ def _take(sheet: Sheet, event: Event) -> None:
         case DeadlinePassed(now_s):
             _deadline(sheet, now_s)
         case ModeChanged(mode, degraded):
-            sheet.note("MODE_CHANGED", mode=mode, degraded=list(degraded))
-            sheet.emit("MODE", mode=mode, degraded=list(degraded))
+            _mode_changed(sheet, mode, degraded)
         case UnitHeard():
             _heard(sheet, event)
         case _:
             assert_never(event)
+
+
+def _mode_changed(sheet: Sheet, mode: str, degraded: tuple[str, ...]) -> None:
+    """To the journal and to watchers; where nobody waits any more, those who do are told HOLD now."""
+    sheet.note("MODE_CHANGED", mode=mode, degraded=list(degraded))
+    sheet.emit("MODE", mode=mode, degraded=list(degraded))
+    if NO_WAITING.isdisjoint(degraded):
+        return
+    for state in tuple(sheet.view.waiting()):
+        if state.action is None and state.due_s is not None and state.limit_s is not None:
+            now = Budget(state.limit_s, min(state.due_s, sheet.now_s))
+            _instruction_due(sheet, lifecycle.shorten(state, now), sheet.now_s)
 
 
 def _detected(sheet: Sheet, event: Detected) -> None:

@@ -23,6 +23,7 @@ from agent.journal.store import Store
 from agent.register import Register
 from agent.sheet import Site
 from agent.status.live import Metrics
+from agent.status.signs import Signs
 from zones.fix import Fix
 from zones.index import ZoneIndex
 
@@ -114,6 +115,7 @@ class Pipeline:
         self._fixes: Counter[str] = Counter()
         self._swap: Swap | None = None
         self._may_write = may_write
+        self.signs = Signs()
 
     @property
     def waiting(self) -> int:
@@ -208,6 +210,7 @@ class Pipeline:
                 for message in batch.messages:
                     gathering.message(message.topic, message.payload, message.received_s)
             case Measured(item=Fix() as fix, source=source):
+                self.signs.receiver(fix.unit, self._clock.wall_s(fix.received_s - fix.time_s), time.monotonic())
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):
                 gathering.refuse(refused, source)
@@ -241,6 +244,10 @@ class Pipeline:
             self._fixes[result] += number
         for source, number in gathering.refused.items():
             self._metrics.refusals.labels(source).inc(number)
+        now_s = time.monotonic()
+        self.signs.heard(gathering.touched, now_s)
+        self.signs.clock_faults(gathering.clock_faults, now_s)
+        self.signs.jumps(gathering.jumps, now_s)
 
     def _mark(self, gathering: Gathering) -> None:
         """Watermarks of units with a journey, from what is committed."""

@@ -61,6 +61,9 @@ class View(Protocol):
     def instructions_of_unit(self, unit: str) -> Sequence[InstructionState]:
         """Instructions that are told to a unit."""
 
+    def waiting(self) -> Iterable[InstructionState]:
+        """Instructions whose time budget runs."""
+
     def zone(self, zone_id: str) -> BorderZone | None:
         """Zone of the set in force."""
 

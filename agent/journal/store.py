@@ -19,6 +19,7 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import Clock
+from agent.domain.times import epoch_s
 from agent.errors import ConfigError, JournalError
 from agent.journal import database, tables
 from agent.journal.batch import (
@@ -40,7 +41,7 @@ from agent.journal.batch import (
     StoredRow,
     TelemetryRow,
 )
-from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, build, follow, seal
+from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, build, follow, parse, seal
 from agent.journal.evidence import KeyRing, Purged, write_telemetry
 from agent.journal.examine import faults_at_start
 from agent.journal.merkle import CompactRange, checkpoint_due, sign_checkpoint
@@ -102,6 +103,8 @@ class _Head:
     checkpoint_size: int
     checkpoint_s: float
     refusals: int
+    newest_s: float
+    """When the newest entry of earlier runs was written, by the clock of then."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,11 @@ class Store:
     def failure(self) -> JournalError | None:
         """Why nothing is accepted any more, or None."""
         return self._failure
+
+    @property
+    def newest_s(self) -> float:
+        """When the newest entry of earlier runs was written, UTC seconds of the clock of then; 0 = there is none."""
+        return self._head.newest_s
 
     @property
     def checkpoint(self) -> str | None:
@@ -540,6 +548,7 @@ def _read_head(reader: Reader) -> _Head:
         checkpoint_size=checkpoint_size,
         checkpoint_s=checkpoint_ms / 1000,
         refusals=reader.refusal_rows(),
+        newest_s=0.0 if newest is None else epoch_s(parse(newest.body).at),
     )
 
 
