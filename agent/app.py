@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
+import ssl
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
 from agent import desk, logs
-from agent.activation.events import FeedRowArrived, ModeChanged, OfficerDecided
+from agent.activation.events import FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
 from agent.checkpoints import Checkpoints
 from agent.clock import SteadyClock
 from agent.condition import Condition, Parts
-from agent.config import Config, load_config
+from agent.config import Config, ListenerTable, SerialTable, load_config
+from agent.delivery.display import display_text
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
@@ -28,6 +31,7 @@ from agent.domain.routing import Assessment
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
+from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
 from agent.ingest.limits import RateLimits
@@ -35,6 +39,7 @@ from agent.ingest.mqtt_source import MqttSource
 from agent.ingest.serial_source import SerialUnit
 from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
+from agent.instruction.signing import verify_instruction
 from agent.journal.batch import Committed, Loaded, Retention
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
@@ -51,10 +56,14 @@ from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
 from agent.watchdog import Watchdog, Watched
 from agent.web import EventStream, ProblemError, StreamEvent, run
+from firmware_bridge.capture import SUFFIX, VERSION, Header, Recorder
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
 from zones.detector import Detector
 from zones.errors import ZoneError
 from zones.index import ZoneIndex, compile_index
+
+if TYPE_CHECKING:
+    from agent.ingest.ais_source import AisVessels
 
 LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
@@ -73,7 +82,7 @@ async def run_agent(config_file: Path) -> None:
     Raises:
         ConfigError, AlreadyRunning: the operator must act before it can start.
         JournalError: durability can no longer be promised; a supervisor starts it again.
-        LinkError: the HTTP port cannot be had.
+        LinkError: the HTTP port or a listener's cannot be had.
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
@@ -108,6 +117,7 @@ class App:
         """Everything that blocks: keys, zones, journal, state. What the operator must mend is found first."""
         config = self.config
         key = read_private_key(self.folder / config.agent.signing_key)
+        self._own_keys = {self.agent: jwk_of(key)}
         self._authority = read_public_keys(config.customs.authority_keys, self.folder)
         inbound, password = self._inbound(), self._password(config.mqtt.password_file)
         index, digest = self._read_zones(config)
@@ -226,15 +236,73 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
             ),
-            serial=tuple(
-                SerialUnit(
-                    port.unit, port.path, baud=port.baud, reset_on_open=port.reset_on_open, now_s=self.clock.now_s
+            serial=tuple(self._serial(port) for port in self.config.serial),
+            listeners=tuple(
+                AvlSource(
+                    self._listener_plan(table, number),
+                    pipeline.submit,
+                    functools.partial(self._display, table),
+                    self._display_shown,
+                    self.clock.now_s,
                 )
-                for port in self.config.serial
+                for number, table in enumerate(self.config.listener)
             ),
         )
 
         self._watchdog = Watchdog(Watched(source, store.come_round))
+
+    def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
+        """The source on one serial port, by its role."""
+        recorder, now_s = self._recorder(port), self.clock.now_s
+        if port.role == "ais":
+            from agent.ingest.ais_source import AisVessels  # its library takes 0.1 s of the start
+
+            expected = self.register.jrns_of_unit
+            return AisVessels(
+                port.unit,
+                port.path,
+                baud=port.baud,
+                has_journey=lambda unit: unit in expected,
+                reset_on_open=port.reset_on_open,
+                recorder=recorder,
+                now_s=now_s,
+            )
+        return SerialUnit(
+            port.unit,
+            port.path,
+            baud=port.baud,
+            reset_on_open=port.reset_on_open,
+            recorder=recorder,
+            now_s=now_s,
+        )
+
+    def _recorder(self, port: SerialTable) -> Recorder | None:
+        """Of a port whose raw bytes the configuration wants; a disk that refuses does not keep the agent down."""
+        capture = self.config.capture
+        if port.unit not in capture.ports:
+            return None
+        started_s = self.clock.now_s()
+        folder = self.folder / capture.folder
+        path = folder / f"{port.unit}-{round(started_s * 1000)}{SUFFIX}"
+        header = Header(VERSION, port.path, port.baud, rfc3339(started_s))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            recorder = Recorder(path, header, limit_s=capture.minutes * 60, limit_bytes=capture.megabytes * 1024 * 1024)
+        except OSError as error:
+            LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
+            return None
+        LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        return recorder
+
+    def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
+        tls = None
+        if table.tls_certificate:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            try:
+                tls.load_cert_chain(self.folder / table.tls_certificate, self.folder / table.tls_key)
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                raise ConfigError(f"listener[{number}].tls_certificate: cannot be used: {error}") from error
+        return ListenerPlan(table.protocol, table.host, table.port, table.units, table.udp, tls)
 
     # --- running ----------------------------------------------------------------------------------------------
 
@@ -244,6 +312,8 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        for listener in self.parts.listeners:
+            await listener.start()
         runner = await run(self._http(), self.config.http.host, self.config.http.port)
         self.url = runner.url
         self.parts.publisher.start()
@@ -280,6 +350,8 @@ class App:
         parts = self.parts
         for unit in parts.serial:
             unit.close()
+        for listener in parts.listeners:
+            await listener.close()
         await self._try_publish(self.topics.status(self.agent), self.condition.last_message(), 1, True)
         await parts.source.close()
         await parts.publisher.close()
@@ -291,9 +363,9 @@ class App:
         async for batch in source.batches():
             await self.parts.pipeline.submit(Received(batch, source.acknowledge))
 
-    async def _read_serial(self, unit: SerialUnit) -> None:
+    async def _read_serial(self, unit: SerialUnit | AisVessels) -> None:
         async for item in unit.items():
-            await self.parts.pipeline.submit(Measured(item, "serial"))
+            await self.parts.pipeline.submit(Measured(item, unit.kind))
 
     async def _read_feed(self) -> None:
         async for page in self.parts.feed.pages(self.condition.marker):
@@ -395,6 +467,32 @@ class App:
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)
         await self.parts.pipeline.submit(Happened(outcome.events, outcome.done, outcome.dropped, outcome.retried))
+        for event in outcome.events:
+            if isinstance(event, InstructionOut):
+                for listener in self.parts.listeners:  # soon: the outbox has yet to note that it is out
+                    asyncio.get_running_loop().call_soon(listener.show, event.unit)
+
+    def _display(self, table: ListenerTable, unit: str) -> Display | None:
+        """What a telematics unit's display should show: its live instruction, if it has one."""
+        row = self.parts.outbox.live_instruction(self.topics.instruction(unit)) if table.display else None
+        if row is None:
+            return None
+        instruction = verify_instruction(row.body, self._own_keys)
+        text = display_text(instruction, table.language, table.display)
+        if text is None:
+            return None
+        return Display(unit, instruction.instruction_id, instruction.version, text, table.language)
+
+    def _display_shown(self, display: Display) -> None:
+        """The unit's answer to the command is its receipt; what the driver has read of it, nobody knows."""
+        receipt = ReceiptArrived(
+            unit=display.unit,
+            instruction_id=display.instruction_id,
+            version=display.version,
+            delivered_s=self.clock.now_s(),
+            language=display.language,
+        )
+        self._spawn(self.parts.pipeline.submit(Happened((receipt,))))
 
     async def _history(self, above: int) -> list[StreamEvent]:
         found = await self.parts.store.read_events(above, HISTORY_EVENTS)

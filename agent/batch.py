@@ -58,6 +58,8 @@ from zones.hours import OpeningHours
 MQTT = "mqtt"
 """Source of what the broker hands over."""
 TOO_FAST = f"more than {MESSAGES_PER_S:g} messages a second for long; a list of reports is one message"
+AVL = "avl"
+"""Source of what telematics units send that connect by themselves."""
 FEED = "feed"
 """Source of what came with the journeys of customs."""
 NO_REPORTS = frozenset({Kind.RECEIPT, Kind.INCIDENT, Kind.WITNESS})

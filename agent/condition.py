@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -16,6 +17,7 @@ from agent.checkpoints import Checkpoints
 from agent.clock import Clock, SteadyClock, is_synchronised
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
+from agent.ingest.avl_source import AvlSource
 from agent.ingest.feed import Feed
 from agent.ingest.mqtt_source import MqttSource
 from agent.ingest.serial_source import SerialUnit
@@ -24,9 +26,12 @@ from agent.journal.store import Store
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.register import Register
-from agent.status.api import AgentStatus
+from agent.status.api import AgentStatus, ListenerStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
+
+if TYPE_CHECKING:
+    from agent.ingest.ais_source import AisVessels
 
 CUSTOMS_SILENT_S = 3.0
 """Customs is out of reach when nothing of it was heard for so long and the last try failed, wall seconds."""
@@ -50,7 +55,8 @@ class Parts:
     pipeline: Pipeline
     feed: Feed
     checkpoints: Checkpoints
-    serial: tuple[SerialUnit, ...]
+    serial: tuple[SerialUnit | AisVessels, ...]
+    listeners: tuple[AvlSource, ...] = ()
 
 
 class Condition:
@@ -156,6 +162,10 @@ class Condition:
         metrics.outbox_oldest.set(0.0 if oldest_s is None else self._clock.now_s() - oldest_s)
         metrics.link_up.labels("broker").set(parts.source.alive)
         metrics.link_up.labels("customs").set(parts.feed.reachable)
+        for listener in parts.listeners:
+            metrics.connections.labels(listener.name).set(listener.server.connections)
+            for result, number in listener.counts.items():
+                metrics.frames.labels(listener.name, result).set(number)
         in_force = self.degraded or (Mode.NORMAL,)
         for mode in Mode:
             metrics.mode.labels(mode.name).set(mode in in_force)
@@ -245,6 +255,8 @@ class Condition:
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
             serial={unit.unit: unit.state.value for unit in parts.serial},
+            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
+            listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
         )
 
     def ready(self, parts: Parts) -> dict[str, bool]:

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -16,8 +16,13 @@ Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds above 0, at most a year: TOML can also say `inf`."""
 NotNegative = Annotated[float, Meta(ge=0, le=1e12)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+Imei = Annotated[str, Meta(pattern=r"^[0-9]{15}$")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+LISTENER_PROTOCOLS = ("teltonika", "ruptela", "queclink")
+DISPLAY_LANGUAGES = ("de", "en", "fr", "it", "pl")
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,12 +85,77 @@ class ZonesTable(Table, frozen=True):
 
 
 class SerialTable(Table, frozen=True):
-    """One receiver on a serial port."""
+    """One device on a serial port."""
 
     unit: Name
+    """Unit whose receiver it is; for other roles the name of the port."""
     path: str
+    role: Literal["receiver", "microcontroller", "modbus", "ais"] = "receiver"
+    """What is on the line; vessels of an AIS receiver are units named by their MMSI."""
     baud: Annotated[int, Meta(ge=300, le=4_000_000)] = 9_600
     reset_on_open: bool = False
+
+
+class CaptureTable(Table, frozen=True):
+    """Raw bytes of serial ports, recorded for fault finding; off unless ports are named."""
+
+    ports: tuple[str, ...] = ()
+    """`unit` of the [[serial]] tables to record."""
+    folder: str = "captures"
+    minutes: Annotated[float, Meta(gt=0, le=15)] = 15.0
+    megabytes: Annotated[int, Meta(ge=1, le=64)] = 64
+    allow_vehicle_positions: bool = False
+    """Receivers and AIS say where vehicles are: they are recorded only with this, on test rigs."""
+
+
+class ListenerTable(Table, frozen=True):
+    """Telematics units that connect to us by themselves. Nothing proves who they are: the line must be trusted."""
+
+    port: Port
+    units: dict[Imei, Name]
+    """IMEI to unit; "imei" = the IMEI itself is the unit's name. Others are turned away."""
+    protocol: str = "teltonika"
+    """teltonika, ruptela or queclink."""
+    host: str = "127.0.0.1"
+    udp: bool = False
+    """Take UDP packets on the same port as well (teltonika)."""
+    private_network: bool = False
+    """The line is private (APN, VPN, loopback); else a TLS certificate is required."""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    """PEM files for TLS on the TCP port, relative to the configuration file."""
+    display: str = ""
+    """Command that shows a text to the driver, with {text} for the text (teltonika); empty = no display."""
+    language: str = "en"
+    """Of the text: de, en, fr, it or pl."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the keys do not fit together."""
+        fault = next((words for wrong, words in self._faults() if wrong), None)
+        if fault:
+            raise ValueError(fault)
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        has_tls = bool(self.tls_certificate and self.tls_key)
+        named = [imei if unit == "imei" else unit for imei, unit in self.units.items()]
+        teltonika = self.protocol == "teltonika"
+        return [
+            (self.protocol not in LISTENER_PROTOCOLS, f"protocol: expected one of {', '.join(LISTENER_PROTOCOLS)}"),
+            (
+                not (self.private_network or has_tls),
+                "units are not authenticated: expected private_network = true, or tls_certificate and tls_key",
+            ),
+            (
+                bool(self.tls_certificate) != bool(self.tls_key),
+                "tls_certificate and tls_key: expected both or neither",
+            ),
+            (self.udp and not teltonika, "udp: only teltonika has UDP packets"),
+            (self.udp and not self.private_network, "udp: not encrypted, expected private_network = true"),
+            (bool(self.display) and not teltonika, "display: only teltonika takes commands"),
+            (bool(self.display) and "{text}" not in self.display, "display: expected {text} in it"),
+            (self.language not in DISPLAY_LANGUAGES, f"language: expected one of {', '.join(DISPLAY_LANGUAGES)}"),
+            (len(set(named)) < len(named), "units: two IMEIs for one unit, expected one for each"),
+        ]
 
 
 class OperatorTable(Table, frozen=True):
@@ -161,7 +231,25 @@ class Config(Table, frozen=True):
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
     serial: tuple[SerialTable, ...] = ()
+    capture: CaptureTable = CaptureTable()
+    listener: tuple[ListenerTable, ...] = ()
     operators: dict[str, OperatorTable] = {}
+
+
+def capture_faults(config: Config) -> list[str]:
+    """Why these ports may not be recorded: raw bytes of vehicles are positions, which are never stored."""
+    roles = {port.unit: port.role for port in config.serial}
+    faults = []
+    for name in config.capture.ports:
+        if name not in roles:
+            known = ", ".join(roles) or "none is configured"
+            faults.append(f"capture.ports: {name}: expected the unit of a [[serial]] table ({known})")
+        elif roles[name] in ("receiver", "ais") and not config.capture.allow_vehicle_positions:
+            faults.append(
+                f"capture.ports: {name}: carries positions of vehicles;"
+                " expected capture.allow_vehicle_positions = true (test rigs only)"
+            )
+    return faults
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -183,7 +271,10 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
     Raises:
         ConfigError: every fault of the file, section by section: key, what is wrong, what was expected.
     """
-    return parse_tables(text, source, Config, CHOICES, environment or {})
+    config = parse_tables(text, source, Config, CHOICES, environment or {})
+    if faults := capture_faults(config):
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
+    return config
 
 
 def parse_tables(

@@ -144,6 +144,13 @@ class Outbox:
             if row.outbox_id not in self._waiting and (row.expires_ms is None or row.expires_ms > now_ms)
         ]
 
+    def live_instruction(self, target: str) -> StoredRow | None:
+        """The newest instruction of this target that is out and has not expired."""
+        row = self._retained.get(target)
+        if row is None or row.outbox_id in self._waiting:
+            return None
+        return row if row.expires_ms is None or row.expires_ms > self._clock.now_s() * 1000 else None
+
     def add(self, rows: Iterable[StoredRow]) -> None:
         """Take rows that are on disk."""
         now_s = self._clock.now_s()

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import structlog
 
 from agent.activation.events import Event
-from agent.batch import Gathering, Surroundings
+from agent.batch import AVL, Gathering, Surroundings
 from agent.clock import Clock
 from agent.errors import JournalError
+from agent.ingest.avl_source import Reported
 from agent.ingest.intake import Cursor, watermark
 from agent.ingest.mqtt_source import Batch
 from agent.ingest.wire import Refused
@@ -70,7 +71,7 @@ class Happened:
     told: asyncio.Future[None] | None = None
 
 
-Input = Received | Measured | Happened
+Input = Received | Measured | Reported | Happened
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Pipeline:
         for item in items:
             if isinstance(item, Received):
                 item.acknowledge(item.batch)
-            elif isinstance(item, Happened) and item.told is not None and not item.told.done():
+            elif isinstance(item, Happened | Reported) and item.told is not None and not item.told.done():
                 item.told.set_result(None)
         self._count(gathering)
         self._mark(gathering)
@@ -214,6 +215,9 @@ class Pipeline:
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):
                 gathering.refuse(refused, source)
+            case Reported(items=reports, repeats=repeats):
+                gathering.items(reports, AVL)
+                gathering.fixes[AVL, "duplicate"] += repeats
             case Happened():
                 gathering.outcome(item.done, item.dropped, item.retried)
                 for refused, source in item.refusals:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import FileIO
 from typing import Annotated, NoReturn, Protocol
@@ -14,6 +15,7 @@ from typing import Annotated, NoReturn, Protocol
 import msgspec
 import typer
 
+from firmware_bridge.capture import MAGIC, CaptureError, Replay
 from firmware_bridge.messages import Event, Refusal, to_json
 
 READ_BYTES = 65_536
@@ -38,11 +40,6 @@ class Format(enum.StrEnum):
     FLESPI = "flespi"
     RUPTELA = "ruptela"
     QUECLINK = "queclink"
-
-
-READABLE = (Format.NMEA, Format.OWNTRACKS, Format.TRACCAR, Format.FLESPI)
-"""Formats this version decodes."""
-JSON_FORMATS = READABLE[1:]
 
 
 @dataclass
@@ -75,18 +72,29 @@ def decode(
     input_format: Annotated[Format, typer.Option("--format", help="What the bytes are.")],
     file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Input; - is standard input.")] = "-",
     json: Annotated[bool, typer.Option("--json", help="JSON Lines, which this command always writes.")] = False,
+    speed: Annotated[
+        float, typer.Option(min=0.0, help="Of a capture: 1 as recorded, n times as fast, 0 without waiting.")
+    ] = 0.0,
 ) -> None:
     """Decode recorded or piped bytes to position reports, one JSON line each.
 
+    A capture of the agent (.blcap) is known by its first bytes, and what came in on the line is decoded.
     The last line is the summary. Refused input goes to standard error with its reason, and the exit status is
     0 all the same.
     """
-    if input_format not in READABLE:
-        readable = ", ".join(READABLE)
+    if input_format not in DECODERS:
+        readable = ", ".join(DECODERS)
         _usage(f"--format {input_format} is not yet supported; this version reads {readable}")
     try:
         with _opened(file) as source:
-            _run(_decoder(input_format), _chunks(source, one_document=input_format in JSON_FORMATS))
+            chunks = _chunks(source, one_document=input_format in JSON_FORMATS)
+            first = _first_bytes(chunks)
+            decoder = DECODERS[input_format]()
+            if first.startswith(MAGIC):
+                decoder = Replay(decoder, speed=speed)
+            _run(decoder, itertools.chain([first], chunks))
+    except CaptureError as error:
+        _usage(f"{file}: {error}")
     except BrokenPipeError:
         # The reader has gone (`| head`); without this the interpreter complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -108,20 +116,68 @@ def _opened(file: str) -> FileIO:
         _usage(f"{file}: {error.strerror}; expected a file that can be read, or - for standard input")
 
 
-def _decoder(input_format: Format) -> Decoder:
-    """The decoder, imported only now: the other formats' libraries would cost start-up time."""
-    if input_format is Format.NMEA:
-        from firmware_bridge.nmea import NmeaDecoder
+def _nmea() -> Decoder:
+    from firmware_bridge.nmea import NmeaDecoder
 
-        return NmeaDecoder(skip_header=True)
-    from firmware_bridge import platform_json
+    return NmeaDecoder(skip_header=True)
 
-    by_format = {
-        Format.OWNTRACKS: platform_json.decode_owntracks,
-        Format.TRACCAR: platform_json.decode_traccar,
-        Format.FLESPI: platform_json.decode_flespi,
-    }
-    return platform_json.JsonLines(by_format[input_format])
+
+def _ais() -> Decoder:
+    from firmware_bridge.ais import AisDecoder
+
+    return AisDecoder()
+
+
+def _ruptela() -> Decoder:
+    from firmware_bridge.hex_text import HexText
+    from firmware_bridge.ruptela import RuptelaDecoder
+
+    return HexText(RuptelaDecoder())
+
+
+def _teltonika() -> Decoder:
+    from firmware_bridge.hex_text import HexText
+    from firmware_bridge.teltonika import TeltonikaDecoder
+
+    return HexText(TeltonikaDecoder(udp=True))
+
+
+def _queclink() -> Decoder:
+    from firmware_bridge.queclink import QueclinkDecoder
+
+    return QueclinkDecoder()
+
+
+def _owntracks() -> Decoder:
+    from firmware_bridge.platform_json import JsonLines, decode_owntracks
+
+    return JsonLines(decode_owntracks)
+
+
+def _traccar() -> Decoder:
+    from firmware_bridge.platform_json import JsonLines, decode_traccar
+
+    return JsonLines(decode_traccar)
+
+
+def _flespi() -> Decoder:
+    from firmware_bridge.platform_json import JsonLines, decode_flespi
+
+    return JsonLines(decode_flespi)
+
+
+DECODERS: dict[Format, Callable[[], Decoder]] = {
+    Format.NMEA: _nmea,
+    Format.AIS: _ais,
+    Format.TELTONIKA: _teltonika,
+    Format.RUPTELA: _ruptela,
+    Format.QUECLINK: _queclink,
+    Format.OWNTRACKS: _owntracks,
+    Format.TRACCAR: _traccar,
+    Format.FLESPI: _flespi,
+}
+"""Formats this version decodes. Each imports its decoder when called: the others' libraries cost start-up time."""
+JSON_FORMATS = (Format.OWNTRACKS, Format.TRACCAR, Format.FLESPI)
 
 
 def _chunks(source: FileIO, *, one_document: bool) -> Iterator[bytes]:
@@ -130,6 +186,16 @@ def _chunks(source: FileIO, *, one_document: bool) -> Iterator[bytes]:
         yield _on_one_line(source.read(ONE_DOCUMENT_LIMIT))
     while chunk := os.read(source.fileno(), READ_BYTES):
         yield chunk
+
+
+def _first_bytes(chunks: Iterator[bytes]) -> bytes:
+    """Enough of the input to know a capture, or all of it."""
+    first = b""
+    for chunk in chunks:
+        first += chunk
+        if len(first) >= len(MAGIC) or not MAGIC.startswith(first):
+            break
+    return first
 
 
 def _on_one_line(data: bytes) -> bytes:

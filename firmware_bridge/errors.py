@@ -25,3 +25,7 @@ class PortLost(BridgeError):  # noqa: N818 - reads as the fact it states
     def __init__(self, path: str, detail: str) -> None:
         self.path = path
         super().__init__(f"{path}: {detail}")
+
+
+class ListenerUnavailable(BridgeError):  # noqa: N818 - reads as the fact it states
+    """The address cannot be listened on: held by another, or not ours. The operator must act."""

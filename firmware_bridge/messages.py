@@ -41,6 +41,10 @@ class PositionReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fix_type: str | None = None
     """`NONE`, `2D`, `3D`, `DGNSS`, `RTK`, `ESTIMATED` or `SIMULATED`."""
     authenticated: bool | None = None
+    ais_type: int | None = None
+    """AIS only: the message type."""
+    utc_second: int | None = None
+    """AIS only, whose reports have no other time: second of the minute; 60 to 63 say that there is none."""
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +83,8 @@ def to_json(report: PositionReport) -> bytes:
         "hdop": report.hdop,
         "fixType": report.fix_type,
         "authenticated": report.authenticated,
+        "type": report.ais_type,
+        "utcSecond": report.utc_second,
     }
     return msgspec.json.encode({k: v for k, v in wire.items() if v is not None or k == "fixTime"})
 

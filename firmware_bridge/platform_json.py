@@ -29,7 +29,8 @@ Longitude = Annotated[float, Meta(ge=-180, le=180)]
 Degrees = Annotated[float, Meta(ge=0, le=360)]
 Metres = Annotated[float, Meta(ge=0, le=1e7)]
 EpochS = Annotated[float, Meta(ge=0, le=MAX_TIME_MS / 1000)]
-Satellites = Annotated[int, Meta(ge=0, le=999)]
+Satellites = Annotated[float, Meta(ge=0, le=999)]
+"""A number; scripts of platforms write 9.0 as well."""
 KilometresPerHour = Annotated[float, Meta(ge=0, le=MAX_SPEED_MPS * 3.6)]
 Knots = Annotated[float, Meta(ge=0, le=MAX_SPEED_MPS / KNOT_MPS)]
 
@@ -72,8 +73,8 @@ class _TraccarForward(Struct):
 
 class _FlespiMessage(Struct):
     timestamp: EpochS
-    latitude: Latitude = field(name="position.latitude")
-    longitude: Longitude = field(name="position.longitude")
+    latitude: Latitude | None = field(name="position.latitude", default=None)
+    longitude: Longitude | None = field(name="position.longitude", default=None)
     ident: str | None = None
     direction: Degrees | None = field(name="position.direction", default=None)
     speed: KilometresPerHour | None = field(name="position.speed", default=None)
@@ -98,13 +99,19 @@ def decode_owntracks(payload: bytes, topic: str | None = None) -> list[Event]:
 
 
 def decode_traccar(payload: bytes, topic: str | None = None) -> list[Event]:
-    """Read one forwarded position `{position, device}`; the unit is the device's `uniqueId`."""
-    return _guarded(payload, lambda: [_traccar(msgspec.json.decode(payload, type=_TraccarForward))])
+    """Read one forwarded position `{position, device}` or a list; the unit is the device's `uniqueId`.
+
+    A position by itself, as Traccar's own interface lists them, is read too; it names no unit.
+    """
+    return _guarded(payload, lambda: _each(payload, _traccar))
 
 
 def decode_flespi(payload: bytes, topic: str | None = None) -> list[Event]:
-    """Read one flespi message or a list; the unit is `ident`. One bad message does not spoil the list."""
-    return _guarded(payload, lambda: _flespi(payload))
+    """Read one flespi message or a list; the unit is `ident`. Keys are dotted or nested.
+
+    One bad message does not spoil the list; one without a position says nothing and is no refusal.
+    """
+    return _guarded(payload, lambda: _each(payload, _flespi))
 
 
 def _guarded(payload: bytes, read: Callable[[], list[Event]]) -> list[Event]:
@@ -118,6 +125,14 @@ def _guarded(payload: bytes, read: Callable[[], list[Event]]) -> list[Event]:
         return [Refusal("bad_field", str(fault), payload)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         return [Refusal("not_json", f"document: {type(fault).__name__}, expected one JSON value", payload)]
+
+
+def _each(payload: bytes, read: Callable[[Any], list[Event]]) -> list[Event]:
+    """One document or a list of them, each for itself."""
+    document = msgspec.json.decode(payload)
+    if not isinstance(document, list):
+        return read(document)
+    return [event for item in document for event in _guarded(payload, lambda item=item: read(item))]  # type: ignore[misc]
 
 
 def _owntracks(payload: bytes, topic: str | None) -> list[Event]:
@@ -150,7 +165,9 @@ def _owntracks_unit(topic: str | None) -> str | None:
     return f"{names[1]}.{names[2]}"
 
 
-def _traccar(sent: _TraccarForward) -> Event:
+def _traccar(document: Any) -> list[Event]:
+    is_bare = isinstance(document, dict) and "position" not in document and "latitude" in document
+    sent = msgspec.convert({"position": document} if is_bare else document, _TraccarForward)
     position = sent.position
     speed_mps = None if position.speed is None else position.speed * KNOT_MPS
     satellites, hdop = position.attributes.get("sat"), position.attributes.get("hdop")
@@ -162,11 +179,11 @@ def _traccar(sent: _TraccarForward) -> Event:
         accuracy=position.accuracy * ACCURACY_68_TO_95 if position.accuracy else None,
         speed=speed_mps,
         heading=usable_heading_deg(position.course, speed_mps),
-        satellites=msgspec.convert(satellites, Satellites | None),
+        satellites=_whole(msgspec.convert(satellites, Satellites | None)),
         hdop=msgspec.convert(hdop, Metres | None),
         fix_type=None if position.valid and not position.outdated else "NONE",
     )
-    return _checked(report)
+    return [_checked(report)]
 
 
 def _traccar_time_ms(sent: str | int) -> int:
@@ -181,14 +198,10 @@ def _traccar_time_ms(sent: str | int) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _flespi(payload: bytes) -> list[Event]:
-    document = msgspec.json.decode(payload)
-    messages = document if isinstance(document, list) else [document]
-    return [event for message in messages for event in _guarded(payload, lambda m=message: [_flespi_one(m)])]  # type: ignore[misc]
-
-
-def _flespi_one(message: Any) -> Event:
-    sent = msgspec.convert(message, _FlespiMessage)
+def _flespi(message: Any) -> list[Event]:
+    sent = msgspec.convert(_dotted(message), _FlespiMessage)
+    if sent.latitude is None or sent.longitude is None:
+        return []
     speed_mps = None if sent.speed is None else sent.speed * KMH_MPS
     report = PositionReport(
         unit=sent.ident,
@@ -197,11 +210,22 @@ def _flespi_one(message: Any) -> Event:
         fix_time_ms=round(sent.timestamp * 1000),
         speed=speed_mps,
         heading=usable_heading_deg(sent.direction, speed_mps),
-        satellites=sent.satellites,
+        satellites=_whole(sent.satellites),
         hdop=sent.hdop,
         fix_type=None if sent.valid else "NONE",
     )
-    return _checked(report)
+    return [_checked(report)]
+
+
+def _dotted(message: Any) -> Any:
+    """`{"position": {"latitude": 1}}` as `{"position.latitude": 1}`; what is dotted already stays."""
+    if not (isinstance(message, dict) and isinstance(message.get("position"), dict)):
+        return message
+    return {f"position.{name}": value for name, value in message["position"].items()} | message
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def _checked(report: PositionReport) -> Event:

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from firmware_bridge.capture import Recorder
 from firmware_bridge.clock_check import ClockWatch
 from firmware_bridge.errors import PortLost, PortUnavailable
 from firmware_bridge.messages import Event, PositionReport, Refusal
@@ -97,12 +98,13 @@ class SerialSource:
         reset_on_open: bool = False,
         silent_after_s: float = SILENT_AFTER_S,
         decoder: Callable[[], LiveDecoder] = _nmea,
+        recorder: Recorder | None = None,
         wall_s: Callable[[], float] = time.time,
         now_s: Callable[[], float] = time.monotonic,
         spread: Callable[[], float] = random.random,
     ) -> None:
         """`wall_s` (UTC) is what GNSS dates are checked against, `now_s` (monotonic) what silence is measured
-        by, `spread` draws from 0 to 1."""
+        by, `spread` draws from 0 to 1; `recorder` keeps the raw bytes."""
         self.path = path
         self.unit = unit
         self.state = LinkState.ABSENT
@@ -117,6 +119,7 @@ class SerialSource:
         self._wall_s, self._now_s, self._spread = wall_s, now_s, spread
         self._noise_before, self._frames_before = 0, 0
         self._last_frame_s: float | None = None
+        self._recorder = recorder
         self._port: SerialPort | None = None
         self._closed = asyncio.Event()
 
@@ -140,6 +143,8 @@ class SerialSource:
         self.state, self.reason = LinkState.ABSENT, "closed"
         if self._port is not None:
             self._port.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def items(self) -> AsyncIterator[Item]:
         """Reports, refusals and changes of the port, for ever; no error of the port or the bytes ends it."""
@@ -184,6 +189,8 @@ class SerialSource:
             if now_s >= silent_s:
                 raise PortLost(self.path, f"no valid frame for {self._silent_after_s:g} s")
             return self._checked(self._decoder.tick(now_s))
+        if self._recorder is not None:
+            self._recorder.record("in", data, now_s)
         frames = self._decoder.frames
         events = self._decoder.feed(data, now_s)
         if self._decoder.frames > frames:

@@ -38,7 +38,7 @@ from simulator.gathering import ended_s, gather, read_log, started_s
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import Finding, make_report
-from simulator.scenario import serial_unit
+from simulator.scenario import ferry, serial_unit
 from simulator.scenario_files import scenario_of
 
 CHECK_SECONDS = 60.0
@@ -163,8 +163,10 @@ class Demo:
             tracks=None if options.tracks is None else str(options.tracks.resolve()),
         )
         self._lorries = lorries_config(layout, place, clock, run)
-        unit = None if options.tracks is not None else serial_unit(run_id, options.lorries)
-        layout.file("agent").write_text(agent_toml(layout, place, clock, (unit,) if unit else ()), "utf-8")
+        lorries = 0 if options.tracks is not None else options.lorries
+        lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
+        ports = tuple((role, unit) for role, unit in lines if unit is not None)
+        layout.file("agent").write_text(agent_toml(layout, place, clock, ports), "utf-8")
         layout.file("customs").write_text(customs_toml(clock), "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)

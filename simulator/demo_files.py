@@ -12,6 +12,8 @@ from simulator.lorry_config import BrokerTable, LorriesConfig, RunTable, Service
 
 AGENT_ID = "box-1"
 HOST = "127.0.0.1"
+BAUD = {"receiver": 9_600, "ais": 38_400}
+"""Of the simulated serial lines, by role."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,12 @@ class Layout:
         return self.folder / f"{part}.toml"
 
 
-def agent_toml(layout: Layout, broker: BrokerPlace, clock: ClockTable, serial_units: tuple[str, ...]) -> str:
-    """Configuration of the agent."""
+def agent_toml(layout: Layout, broker: BrokerPlace, clock: ClockTable, ports: tuple[tuple[str, str], ...]) -> str:
+    """Configuration of the agent; `ports` are role and unit of what is on its serial lines."""
     serial = "".join(
-        f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nbaud = 9600\n'
-        for unit in serial_units
+        f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nrole = "{role}"\n'
+        f"baud = {BAUD[role]}\n"
+        for role, unit in ports
     )
     return f"""[agent]
 id = "{AGENT_ID}"

@@ -26,6 +26,7 @@ from agent.clock import Clock
 from agent.domain.instruction import Action, Instruction
 from agent.ingest.wire import Incident, Topics, decode_watermark
 from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink
+from simulator.ais_unit import ais_sentences
 from simulator.dice import Dice
 from simulator.lorry import ACKNOWLEDGE_S, DISPLAY_S, REACTION_S, Lorry, Told
 from simulator.officers import WALK_UP_S, Act, ActKind, Officers, choose
@@ -246,7 +247,7 @@ class Fleet:
         self._lorries[plan.unit] = lorry
         self._link_of[plan.unit] = link
         link.carry(plan.unit)
-        if plan.payload is Payload.SERIAL:
+        if plan.payload in (Payload.SERIAL, Payload.AIS):
             self._serial[plan.unit] = SerialReceiver(self.around.serial_folder, plan.unit)
         if plan.track:
             self._start_track(lorry)
@@ -327,7 +328,8 @@ class Fleet:
         self.counts.published += 1
         receiver = self._serial.get(lorry.plan.unit)
         if receiver is not None:
-            receiver.write(nmea_sentences(serial_report(fix)))
+            is_vessel = lorry.plan.payload is Payload.AIS
+            receiver.write(ais_sentences(fix) if is_vessel else nmea_sentences(serial_report(fix)))
             return
         for message in self._outgoing.add(lorry.plan, fix):
             for _ in range(copies):

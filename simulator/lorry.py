@@ -77,7 +77,7 @@ class Lorry:
     @property
     def keeps_outbox(self) -> bool:
         """Whether its protocol has sequence numbers and a watermark."""
-        return self.plan.payload not in (Payload.OWNTRACKS, Payload.SERIAL)
+        return self.plan.payload not in (Payload.OWNTRACKS, Payload.SERIAL, Payload.AIS)
 
     def measure(self, time_s: float) -> tuple[Observation, Fix] | None:
         """The fix of this moment, numbered and kept, or None where there is none."""
@@ -235,4 +235,4 @@ class Lorry:
 
 
 _WITH_BOOT_ID = (Payload.JSON, Payload.JSON_LIST, Payload.MSGPACK, Payload.OPERATOR_JSON)
-"""Compact rows, OwnTracks and NMEA have no place for it."""
+"""Compact rows, OwnTracks, NMEA and AIS have no place for it."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from agent.domain.declaration import GoodsDeclaration, TransportDeclaration
+from simulator import ais_unit
 from simulator.dice import Dice
 from simulator.gnss_error import Receiver
 from simulator.papers import Papers, make_papers, plate_for
@@ -113,6 +114,8 @@ class Payload(enum.Enum):
     OWNTRACKS = "OWNTRACKS"
     SERIAL = "SERIAL"
     """NMEA on a serial line to the agent."""
+    AIS = "AIS"
+    """A vessel, heard by the agent's AIS receiver."""
 
 
 _PAYLOADS = (
@@ -253,6 +256,11 @@ def serial_unit(run_id: str, lorries: int) -> str | None:
     return unit_id(run_id, SERIAL_LORRY) if lorries > SERIAL_LORRY else None
 
 
+def ferry(run_id: str, lorries: int) -> str | None:
+    """MMSI of the vessel on the agent's AIS receiver; None if the run has none."""
+    return ais_unit.mmsi(run_id) if lorries >= ais_unit.FERRY_FROM_PLANS else None
+
+
 def make_scenario(
     seed: int,
     lorries: int,
@@ -343,11 +351,13 @@ class Planner:
         motorway = stretch.activation.length_m > 500.0
         cruise_mps = (dice.between(60.0, 80.0) if motorway else dice.between(40.0, 60.0)) / 3.6
         payload = Payload.SERIAL if number == SERIAL_LORRY else dice.weighted(_PAYLOADS)
+        if self._is_ferry(number):
+            payload, cruise_mps = Payload.AIS, ais_unit.CRUISE_MPS
         receiver = _receiver(dice, payload, number, behaviour)
         lead_s, departs_s = self._times(number, stretch, cruise_mps, behaviour, receiver)
         plain = LorryPlan(
             number=number,
-            unit=unit_id(self._run_id, number),
+            unit=ais_unit.mmsi(self._run_id) if payload is Payload.AIS else unit_id(self._run_id, number),
             crossing=crossing,
             direction=direction,
             behaviour=behaviour,
@@ -364,15 +374,21 @@ class Planner:
         return replace(plan, papers=self._papers(plan, zone, dice))
 
     def _behaviour(self, number: int) -> tuple[Behaviour, bool]:
-        if self._is_planted(number) or number == SERIAL_LORRY:
+        if self._is_planted(number) or number == SERIAL_LORRY or self._is_ferry(number):
             return Behaviour.REGULAR, False
         return _SPECIAL.get(number % SPECIAL_EVERY, (Behaviour.REGULAR, False))
 
     def _is_planted(self, number: int) -> bool:
         return self._lorries >= PLANT_FROM_LORRIES and number in (PLANTED_PLATE, PLANTED_CONSIGNEE)
 
+    def _is_ferry(self, number: int) -> bool:
+        enough = self._lorries >= ais_unit.FERRY_FROM_PLANS
+        return number == ais_unit.FERRY and enough and ais_unit.FERRY_CROSSING in self._crossings
+
     def _place(self, number: int) -> tuple[str, Direction]:
-        """Every crossing in turn, its directions by turns."""
+        """Every crossing in turn, its directions by turns; the ferry lands where there is water."""
+        if self._is_ferry(number):
+            return ais_unit.FERRY_CROSSING, Direction.IN
         count = len(self._crossings)
         odd = (number // count + number) % 2
         return self._crossings[number % count], Direction.OUT if odd else Direction.IN
@@ -419,6 +435,7 @@ class Planner:
             planned,
             plan.entry_s or plan.departs_s,
             dice,
+            declarations=2 if plan.payload is Payload.AIS else None,
             faulty_of=faulty,
             watched_plate=plan.planted and plan.number == PLANTED_PLATE,
             watched_consignee=plan.planted and plan.number == PLANTED_CONSIGNEE,
@@ -488,6 +505,8 @@ def _tunnel(crossing: str, direction: Direction, plaza_m: float) -> tuple[float,
 
 def _receiver(dice: Dice, payload: Payload, number: int, behaviour: Behaviour) -> Receiver:
     """Mostly good 1 s receivers; the first lorries are good ones, so that the first GO comes soon."""
+    if payload is Payload.AIS:
+        return Receiver(interval_s=ais_unit.REPORT_EVERY_S, whole_seconds=True)
     quick = number <= SERIAL_LORRY or behaviour is Behaviour.SELF_REPORTS
     serial = payload is Payload.SERIAL
     interval_s = 1.0 if quick or serial or payload is Payload.OWNTRACKS else dice.weighted(_INTERVALS_S)

@@ -31,19 +31,17 @@ from zones.late import (
 )
 from zones.membership import Membership, classify
 from zones.plausibility import DetectionConfig, effective_accuracy_m
-from zones.segment import Crossing, is_clear
+from zones.quiet_map import Box, holds, leads_on
+from zones.roster import MAX_SEQ, NO_SEQ, ROW_BITS, Roster, read_anchor, write_anchor
+from zones.segment import Crossing
 from zones.step import Outcome, step
 from zones.unit_state import (
-    MAX_SEQ,
-    NO_SEQ,
     Calm,
     Phase,
     UnitState,
     ZoneState,
     dump_state,
     load_state,
-    pack_anchor,
-    unpack_anchor,
 )
 
 MAX_UNITS = 200_000
@@ -69,7 +67,8 @@ class Verdict(enum.Enum):
 
 
 _ACCEPTED = Verdict.ACCEPTED
-_INSIDE = Calm.INSIDE
+_FAR = int(Calm.FAR)
+_THREE_D = FixType.THREE_D
 _NAN, _INFINITE = math.nan, math.inf
 
 
@@ -93,7 +92,12 @@ class Detector:
     def __init__(self, index: ZoneIndex, config: DetectionConfig | None = None) -> None:
         self._index = index
         self._config = config if config is not None else DetectionConfig()
+        self._roster = Roster()
+        self._memory, self._boots = self._roster.memory, self._roster.boots
+        self._rows: dict[str, int] = {}
+        """Where the row of each known unit begins."""
         self._units: dict[str, UnitState] = {}
+        """Of units that are awake, or of which more is known than an anchor."""
         self._timers: list[tuple[float, str]] = []
         self._counts: dict[str, int] = {}
         self._far = self._steady = 0
@@ -175,53 +179,55 @@ class Detector:
 
     def last_fix_time(self, unit: str) -> float | None:
         """UTC seconds of the newest fix used, None for an unknown unit."""
-        state = self._units.get(unit)
-        return None if state is None else state.newest_s
+        at = self._rows.get(unit)
+        if at is None:
+            return None
+        return self._roster.time_s(at) if self._roster.rests(at) else self._units[unit].newest_s
 
     # --- fixes ---
 
     def feed(self, fix: Fix) -> list[Detected]:
         """Take one fix; give the events and notices it settles, in order. Never raises."""
-        state = self._units.get(fix.unit)
-        if state is not None and (packed := state.packed) is not None:
-            # A calm unit: only an edge on the way can change anything. Every comparison is false for NaN.
-            old_s, old_latitude, old_longitude, _, _, old_speed, since_s, old_seq = unpack_anchor(packed)
-            time_s, latitude, longitude, seq = fix.time_s, fix.latitude, fix.longitude, fix.seq
-            speed, heading, accuracy_m = fix.speed_mps, fix.heading_deg, fix.accuracy_m
-            if accuracy_m == 0.0 and fix.hdop is not None:
-                accuracy_m = effective_accuracy_m(fix, self._config)
-            if (
-                old_s < time_s <= fix.received_s + self._future_s
-                and (seq is None or (seq - 1 == old_seq and seq < MAX_SEQ))
-                and fix.boot_id == state.boot_id
-                and 0.0 <= accuracy_m < _INFINITE
-                and (speed is None or 0.0 <= speed <= 1_000.0)
-                and (heading is None or 0.0 <= heading <= 360.0)
-                and fix.fix_type not in _NOT_QUICK
+        at = self._rows.get(fix.unit)
+        if at is None:
+            return self._feed_first(fix)
+        # A unit at rest: only an edge on the way can change anything. Every comparison is false for NaN.
+        (old_s, old_latitude, old_longitude, old_speed, since_s, old_seq,
+         south, west, north, east, calm) = read_anchor(self._memory, at)  # fmt: skip
+        time_s, latitude, longitude, seq = fix.time_s, fix.latitude, fix.longitude, fix.seq
+        speed, heading, accuracy_m = fix.speed_mps, fix.heading_deg, fix.accuracy_m
+        if accuracy_m == 0.0 and fix.hdop is not None:
+            accuracy_m = effective_accuracy_m(fix, self._config)
+        if (
+            calm
+            and old_s < time_s <= fix.received_s + self._future_s
+            and (seq is None or (seq - 1 == old_seq and seq < MAX_SEQ))
+            and fix.boot_id == self._boots[at >> ROW_BITS]
+            and 0.0 <= accuracy_m < _INFINITE
+            and (speed is None or 0.0 <= speed <= 1_000.0)
+            and (heading is None or 0.0 <= heading <= 360.0)
+            and ((kind := fix.fix_type) is _THREE_D or kind not in _NOT_QUICK)
+        ):
+            dt_s = time_s - old_s
+            if (calm == _FAR or self._is_plain(fix, accuracy_m, dt_s, old_latitude, old_longitude)) and (
+                (south < latitude < north and west < longitude < east)
+                or self._way_is_clear(at, (south, west, north, east), old_latitude, old_longitude, latitude, longitude)
             ):
-                south, west, north, east = state.box
-                within = south < latitude < north and west < longitude < east
-                inside = state.calm is _INSIDE
-                if (not inside or self._is_plain(fix, accuracy_m, time_s - old_s, old_latitude, old_longitude)) and (
-                    within or self._way_is_clear(state, old_latitude, old_longitude, latitude, longitude)
-                ):
-                    if within:
-                        state.place = None
-                    moved = latitude != old_latitude or longitude != old_longitude
-                    if speed is None:
-                        step_m = metres_between(old_latitude, old_longitude, latitude, longitude)
-                        state.note_step(step_m, time_s - since_s, old_speed)
-                    state.packed = pack_anchor(
-                        time_s, latitude, longitude, fix.received_s, accuracy_m, _NAN if speed is None else speed,
-                        time_s if moved else since_s, NO_SEQ if seq is None else seq,
-                    )  # fmt: skip
-                    if inside:
-                        self._stay(state, fix, time_s - old_s, moved)
-                    else:
-                        self._far += 1
-                    self._verdict, self._reason = _ACCEPTED, ""
-                    return []
-        return self._feed_slowly(fix, state)
+                moved = latitude != old_latitude or longitude != old_longitude
+                if speed is None:
+                    step_m = metres_between(old_latitude, old_longitude, latitude, longitude)
+                    self._roster.note_step(at, step_m, time_s - since_s, old_speed)
+                write_anchor(
+                    self._memory, at, time_s, latitude, longitude, fix.received_s, accuracy_m,
+                    _NAN if speed is None else speed, time_s if moved else since_s, NO_SEQ if seq is None else seq,
+                )  # fmt: skip
+                if calm == _FAR:
+                    self._far += 1
+                else:
+                    self._stay(fix, dt_s, moved)
+                self._verdict, self._reason = _ACCEPTED, ""
+                return []
+        return self._feed_slowly(fix, at)
 
     def _is_plain(self, fix: Fix, accuracy_m: float, dt_s: float, old_latitude: float, old_longitude: float) -> bool:
         """In a zone: no silence, no leap, accurate enough, no stuck receiver."""
@@ -235,28 +241,26 @@ class Detector:
         return d_lat * d_lat + d_lon * d_lon <= gate_m * gate_m
 
     def _way_is_clear(
-        self, state: UnitState, old_latitude: float, old_longitude: float, latitude: float, longitude: float
+        self, at: int, old_box: Box, old_latitude: float, old_longitude: float, latitude: float, longitude: float
     ) -> bool:
-        """Whether no edge is on the way from the anchor to a position; if so, `state.place` is that of the latter."""
-        index = self._index
-        south, west, north, east = box = index.quiet_box(latitude, longitude)
-        if south < old_latitude < north and west < old_longitude < east:
-            inside = south < latitude < north and west < longitude < east
-            if inside:
-                state.box, state.place = box, None
-            return inside
-        if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
+        """Whether no edge is on the way from the anchor to a position; if so, the box is now that of the latter."""
+        box = self._index.quiet_box(latitude, longitude)
+        if not (
+            holds(box, old_latitude, old_longitude)
+            or leads_on(old_box, box, old_latitude, old_longitude, latitude, longitude)
+            or (
+                -90.0 <= latitude <= 90.0
+                and -180.0 <= longitude <= 180.0
+                and self._index.way_is_clear(old_latitude, old_longitude, latitude, longitude)
+            )
+        ):
             return False
-        before, place = state.place, index.place(latitude, longitude)
-        if before is None:
-            before = index.place(old_latitude, old_longitude)
-        if place.part != before.part or not is_clear(before, place):
-            return False
-        state.box, state.place = box, place
+        self._roster.move_box(at, box)
         return True
 
-    def _stay(self, state: UnitState, fix: Fix, dt_s: float, moved: bool) -> None:
+    def _stay(self, fix: Fix, dt_s: float, moved: bool) -> None:
         """What a unit that stays in its zones leaves behind, and its timer."""
+        state = self._units[fix.unit]
         self._steady += 1
         self._outcome = Outcome.STEADY
         if moved:
@@ -271,7 +275,26 @@ class Detector:
         if state.timer_s is None or state.timer_s > received_s + self._stale_s:
             self._arm(state, fix.unit)
 
-    def _feed_slowly(self, fix: Fix, state: UnitState | None) -> list[Detected]:
+    def _feed_first(self, fix: Fix) -> list[Detected]:
+        """The first fix of a unit. One far from every zone needs a row, and nothing else."""
+        seq, index = fix.seq, self._index
+        if (
+            fix.fix_type not in _NOT_QUICK
+            and checked_fix(fix) is None
+            and fix.time_s <= fix.received_s + self._future_s
+            and (seq is None or NO_SEQ < seq < MAX_SEQ)
+            and (accuracy_m := self._resting_accuracy_m(fix)) <= self._usable_m
+            and index.place(fix.latitude, fix.longitude).lower_bound_m > 0.0
+        ):
+            at = self._enlist(fix.unit)
+            self._roster.begin(at, fix, accuracy_m, index.quiet_box(fix.latitude, fix.longitude))
+            self._outcome, self._reason = Outcome.USED, ""
+            self._count(Outcome.USED.value)
+            self._note(Verdict.ACCEPTED)
+            return []
+        return self._feed_slowly(fix, None)
+
+    def _feed_slowly(self, fix: Fix, at: int | None) -> list[Detected]:
         out: list[Detected] = []
         self._outcome = None
         self._reason = self._refusal(fix) or ""
@@ -282,21 +305,49 @@ class Detector:
             self._reason = f"fixTime {fix.time_s - fix.received_s:.1f} s ahead of its receipt"
             self._note(Verdict.REFUSED)
             return [Notice(NoticeName.CLOCK_FAULT, fix.unit, fix.received_s, None, self._reason)]
-        if state is None:
-            state = self._new_unit(fix)
+        if at is None:
+            at = self._enlist(fix.unit)
+            state = self._units[fix.unit] = UnitState(fix)
             self._use(state, fix, out)
+            self._after(state, fix)
         else:
-            state.unpack()
+            state = self._awake(fix.unit, at)
             if self._is_duplicate(state, fix):
                 self._note(Verdict.DUPLICATE)
-                return out
-            self._sort_in(state, fix, out)
-        self._after(state, fix)
-        if state.calm is not None:
-            state.pack(self._packed_accuracy_m(state.fix))
+            else:
+                self._sort_in(state, fix, out)
+                self._after(state, fix)
+        self._rest(fix.unit, at, state)
         return out
 
-    def _packed_accuracy_m(self, fix: Fix) -> float:
+    # --- rest ---
+
+    def _enlist(self, unit: str) -> int:
+        """A row for a new unit; in a crowd another one makes room."""
+        if len(self._rows) >= MAX_UNITS:
+            self.forget(next((u for u in self._rows if not self.phases(u)), next(iter(self._rows))))
+        at = self._rows[unit] = self._roster.add()
+        return at
+
+    def _awake(self, unit: str, at: int) -> UnitState:
+        """The state of a known unit, with its anchor."""
+        state = self._units.get(unit)
+        woken = self._roster.wake(at, unit, state)
+        assert woken is not None, unit  # a unit without a state is at rest
+        if state is None:
+            self._units[unit] = woken
+        return woken
+
+    def _rest(self, unit: str, at: int, state: UnitState) -> None:
+        """Let a calm unit rest; if its anchor is all that is known of it, the row is all that is kept."""
+        if state.calm is None:
+            return
+        fix = state.fix
+        box = self._index.quiet_box(fix.latitude, fix.longitude)
+        if self._roster.lay_down(at, state, self._resting_accuracy_m(fix), box) and state.is_bare:
+            del self._units[unit]
+
+    def _resting_accuracy_m(self, fix: Fix) -> float:
         """Accuracy 0 stays unknown, except where hdop tells what it is."""
         return fix.accuracy_m if fix.hdop is None else effective_accuracy_m(fix, self._config)
 
@@ -320,13 +371,6 @@ class Detector:
 
     def _count(self, name: str) -> None:
         self._counts[name] = self._counts.get(name, 0) + 1
-
-    def _new_unit(self, fix: Fix) -> UnitState:
-        if len(self._units) >= MAX_UNITS:
-            quiet = next((unit for unit, state in self._units.items() if not state.zones), None)
-            self.forget(quiet if quiet is not None else next(iter(self._units)))
-        state = self._units[fix.unit] = UnitState(fix)
-        return state
 
     def _is_duplicate(self, state: UnitState, fix: Fix) -> bool:
         """Same boot and seq, or same time: of two positions for one time the more accurate is kept."""
@@ -453,18 +497,19 @@ class Detector:
         out: list[Detected] = []
         while (due_s := self.due_s()) is not None and due_s <= now_s:
             _, unit = heapq.heappop(self._timers)
-            state = self._units[unit]
+            state = self._awake(unit, self._rows[unit])
             state.timer_s = None
             self._fall_due(unit, state, now_s, out)
             next_s = self._due_of(state)
             if next_s < math.inf:
                 state.timer_s = next_s
                 heapq.heappush(self._timers, (next_s, unit))
+            self._rest(unit, self._rows[unit], state)
         return out
 
     def _fall_due(self, unit: str, state: UnitState, now_s: float, out: list[Detected]) -> None:
         if state.held:
-            state.disturb()
+            state.calm = None
             self._release(state, now_s, out)
         for gap in [gap for gap in state.gaps if gap.due_s is not None and gap.due_s <= now_s]:
             out += replay_gap(self._index, self._config, state, gap)
@@ -475,11 +520,11 @@ class Detector:
         silent_s = now_s - state.last_received_s
         if now_s >= state.last_received_s + lost_s:
             state.stale = state.lost = True
-            state.disturb()
+            state.calm = None
             out.append(Notice(NoticeName.LOST, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
         elif now_s >= state.last_received_s + stale_s and not state.stale:
             state.stale = True
-            state.disturb()
+            state.calm = None
             out.append(Notice(NoticeName.STALE, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
 
     # --- zone sets and storage ---
@@ -495,8 +540,10 @@ class Detector:
         self._gone_reason = _gone_reason(self._index.zone_set, index.zone_set, now_s)
         self._index = index
         self._per_latitude, self._per_longitude = index.metres_per_latitude, index.metres_per_longitude
-        for unit, state in self._units.items():
-            self._reclassify(unit, state, notices)
+        away = self._roster.keep_away(index.outside)
+        for unit, at in self._rows.items():
+            if unit in self._units or at not in away:
+                self._reclassify(unit, self._awake(unit, at), notices)
         adopted = sum(n.notice is NoticeName.ADOPTED_INSIDE for n in notices)
         return SwapReport(index.version, list(notices), adopted, len(notices) - adopted)
 
@@ -507,8 +554,7 @@ class Detector:
         if state.branch is not None:
             hints = state.branch.hints
             state.branch.hints = {z: at for z, at in hints.items() if z in self._index.zones}
-        state.disturb()
-        state.place = None
+        state.calm = state.place = None
         if state.blind or not state.known:
             self._retire(unit, state, set(), notices)
             return
@@ -555,8 +601,13 @@ class Detector:
 
     def dump(self, unit: str) -> bytes | None:
         """State of a unit for the disk, None if nothing is open; no position outside the zones is in it."""
-        state = self._units.get(unit)
-        return None if state is None else dump_state(state, self._index)
+        if unit not in self._units:
+            return None
+        at = self._rows[unit]
+        state = self._awake(unit, at)
+        stored = dump_state(state, self._index)
+        self._rest(unit, at, state)
+        return stored
 
     def restore(self, unit: str, value: bytes) -> list[Detected]:
         """Take up a stored state; notices for zones that are gone since.
@@ -565,6 +616,8 @@ class Detector:
             ValueError: the bytes are no such state (or msgspec's subclass of it, which says where).
         """
         state = load_state(value, self._index)
+        self.forget(unit)
+        self._enlist(unit)
         self._units[unit] = state
         notices: list[Notice] = []
         self._retire(unit, state, set(), notices)
@@ -575,6 +628,9 @@ class Detector:
     def forget(self, unit: str) -> None:
         """Drop all that is known of a unit; its next fix is its first."""
         self._units.pop(unit, None)
+        at = self._rows.pop(unit, None)
+        if at is not None:
+            self._roster.drop(at)
 
 
 def _gone_reason(old: ZoneSet, new: ZoneSet, now_s: float | None) -> str:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Degrees = TypeVar("Degrees", float, npt.NDArray[np.float64])
+"""One number, or an array of them."""
 
 LV95_WEST, LV95_EAST, LV95_SOUTH, LV95_NORTH = 5.0, 11.5, 45.0, 48.5
 """Where swisstopo's approximate formula is used: at most 0.44 m from PROJ along border and approach lines."""
@@ -22,7 +29,7 @@ class Frame(Protocol):
         """Short name for messages."""
         ...
 
-    def to_metres(self, latitude: float, longitude: float) -> tuple[float, float]:
+    def to_metres(self, latitude: Degrees, longitude: Degrees) -> tuple[Degrees, Degrees]:
         """WGS 84 degrees to (east_m, north_m)."""
         ...
 
@@ -31,7 +38,7 @@ class Frame(Protocol):
         ...
 
 
-def lv95(latitude: float, longitude: float) -> tuple[float, float]:
+def lv95(latitude: Degrees, longitude: Degrees) -> tuple[Degrees, Degrees]:
     """Degrees to LV95 metres.
 
     swisstopo, "Formulas and constants for the calculation of the Swiss projection", approximate solution.
@@ -74,7 +81,7 @@ class SwissFrame:
 
     name: str = "LV95"
 
-    def to_metres(self, latitude: float, longitude: float) -> tuple[float, float]:
+    def to_metres(self, latitude: Degrees, longitude: Degrees) -> tuple[Degrees, Degrees]:
         """Degrees to LV95 metres."""
         return lv95(latitude, longitude)
 
@@ -91,6 +98,7 @@ class LocalFrame:
     longitude: float
     name: str = "LOCAL"
 
+    @cached_property
     def _scale(self) -> tuple[float, float]:
         phi = math.radians(self.latitude)
         root = math.sqrt(1.0 - 0.006_694_379_990_14 * math.sin(phi) ** 2)  # WGS 84 e squared
@@ -98,15 +106,15 @@ class LocalFrame:
         per_lon = math.radians(1.0) * 6_378_137.0 / root * math.cos(phi)
         return per_lat, per_lon
 
-    def to_metres(self, latitude: float, longitude: float) -> tuple[float, float]:
+    def to_metres(self, latitude: Degrees, longitude: Degrees) -> tuple[Degrees, Degrees]:
         """Degrees to metres about the centre; longitude is unwrapped about it."""
-        per_lat, per_lon = self._scale()
+        per_lat, per_lon = self._scale
         d_lon = (longitude - self.longitude + 180.0) % 360.0 - 180.0
         return d_lon * per_lon, (latitude - self.latitude) * per_lat
 
     def to_degrees(self, east_m: float, north_m: float) -> tuple[float, float]:
         """Metres about the centre to degrees."""
-        per_lat, per_lon = self._scale()
+        per_lat, per_lon = self._scale
         longitude = (self.longitude + east_m / per_lon + 180.0) % 360.0 - 180.0
         return self.latitude + north_m / per_lat, longitude
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from zones.border_zone import BorderZone, ZoneKind
 from zones.frame import Frame
-from zones.membership import EDGE_M, Edge, clearance_m, ray_inside
+from zones.membership import EDGE_M, Edge, clearance_m, keeps_clear, ray_inside
 from zones.quiet_map import QuietMap, build_quiet_map
 
 CELL_M = 200.0
@@ -38,6 +38,8 @@ WHOLE_RING_EDGES = 64
 BLOCK_CELLS = 16
 """Side of a block, in cells: segments look for zones by block."""
 
+Array = npt.NDArray[np.float64]
+
 _NONE: frozenset[str] = frozenset()
 KIND_ORDER = {ZoneKind.TRACKING: 0, ZoneKind.ACTIVATION: 1, ZoneKind.CONFIRMATION: 2}
 
@@ -50,7 +52,7 @@ class CompiledZone:
     part: int
     edges: tuple[Edge, ...]
     rows: dict[int, tuple[Edge, ...]]
-    """Grid row to the edges that meet it."""
+    """Grid row to the edges that meet it; none in a tree where the zone has few edges."""
     bounds: tuple[float, float, float, float]
     along: tuple[float, float] | None
     """Unit vector of the zone's bearing in the frame, (east, north)."""
@@ -119,6 +121,8 @@ class Part:
     blocks: dict[tuple[int, int], tuple[CompiledZone, ...]]
     """Blocks of BLOCK_CELLS cells a side to the zones whose bounds meet them."""
     quiet: QuietMap
+    walls: dict[int, tuple[Edge, ...]] = field(default_factory=dict)
+    """Cell to the edges of all zones within NEAR_M of it, each once; filled when first asked for."""
 
     def place(self, number: int, latitude: float, longitude: float) -> Place:
         """Look a position up."""
@@ -129,6 +133,46 @@ class Part:
         cell = row * self.width + column
         full = self.full_sets[self.full_number[cell]]
         return Place(number, x, y, self.bound_bytes[cell] * BYTE_M, full, self.partial.get(cell, ()))
+
+    def way_is_clear(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
+        """Whether no edge of any zone is on the straight way between two positions.
+
+        Every edge that a way of at most twice NEAR_M meets is within NEAR_M of the cell at one of its ends; a
+        longer way is not judged, and not called clear.
+        """
+        to_metres = self.frame.to_metres
+        x0, y0 = to_metres(latitude, longitude)
+        x1, y1 = to_metres(to_latitude, to_longitude)
+        if not abs(x1 - x0) + abs(y1 - y0) <= 2.0 * NEAR_M:  # nor one to NaN
+            return False
+        cell, to_cell = self._cell(x0, y0), self._cell(x1, y1)
+        if not keeps_clear(self._walls(cell), x0, y0, x1, y1):
+            return False
+        return cell == to_cell or keeps_clear(self._walls(to_cell), x0, y0, x1, y1)
+
+    def _cell(self, x: float, y: float) -> int:
+        """Number of the cell of a point, -1 off the grid."""
+        column, row = int(x // self.cell_m) - self.column0, int(y // self.cell_m) - self.row0
+        return row * self.width + column if 0 <= column < self.width and 0 <= row < self.height else -1
+
+    def _walls(self, cell: int) -> tuple[Edge, ...]:
+        walls = self.walls.get(cell)
+        if walls is None:
+            nearby = self.partial.get(cell)
+            if nearby is None:
+                return ()
+            walls = self.walls[cell] = tuple(dict.fromkeys(edge for one in nearby for edge in one.near))
+        return walls
+
+    def outside(self, latitudes: Array, longitudes: Array) -> npt.NDArray[np.bool_]:
+        """Which of many positions are certainly in no zone, and not beside one."""
+        x, y = self.frame.to_metres(latitudes, longitudes)
+        columns = np.floor(x / self.cell_m).astype(np.int64) - self.column0
+        rows = np.floor(y / self.cell_m).astype(np.int64) - self.row0
+        off = (columns < 0) | (columns >= self.width) | (rows < 0) | (rows >= self.height)
+        cells = np.where(off, 0, rows * self.width + columns)
+        found: npt.NDArray[np.bool_] = off | (np.frombuffer(self.bound_bytes, np.uint8)[cells] > 0)
+        return found
 
     def contains(self, zone: CompiledZone, x: float, y: float) -> bool:
         """Whether a point of the frame, metres, is in one of the zones or on its boundary."""
@@ -251,13 +295,10 @@ def _split(ring: tuple[tuple[float, float], ...]) -> Iterator[tuple[float, float
     yield ring[-1]
 
 
-def compile_zone(zone: BorderZone, part: int, frame: Frame, edges: tuple[Edge, ...], cell_m: float) -> CompiledZone:
-    """One zone with its edges by rows of a grid of `cell_m`."""
-    rows: dict[int, list[Edge]] = {}
-    for edge in edges:
-        low, high = min(edge[1], edge[3]), max(edge[1], edge[3])
-        for row in range(int(low // cell_m), int(high // cell_m) + 1):
-            rows.setdefault(row, []).append(edge)
+def compile_zone(
+    zone: BorderZone, part: int, frame: Frame, edges: tuple[Edge, ...], cell_m: float | None
+) -> CompiledZone:
+    """One zone with its edges by rows of a grid of `cell_m`, or without rows."""
     bounds = (
         min(e[0] for e in edges),
         min(e[1] for e in edges),
@@ -266,8 +307,17 @@ def compile_zone(zone: BorderZone, part: int, frame: Frame, edges: tuple[Edge, .
     )
     lon, lat = zone.polygons[0][0][0]
     along = None if zone.bearing is None else unit_vector(frame, lat, lon, zone.bearing)
-    by_row = {row: tuple(members) for row, members in rows.items()}
+    by_row = {} if cell_m is None else _by_row(edges, cell_m)
     return CompiledZone(zone, part, edges, by_row, bounds, along, KIND_ORDER[zone.kind])
+
+
+def _by_row(edges: tuple[Edge, ...], cell_m: float) -> dict[int, tuple[Edge, ...]]:
+    rows: dict[int, list[Edge]] = {}
+    for edge in edges:
+        low, high = min(edge[1], edge[3]), max(edge[1], edge[3])
+        for row in range(int(low // cell_m), int(high // cell_m) + 1):
+            rows.setdefault(row, []).append(edge)
+    return {row: tuple(members) for row, members in rows.items()}
 
 
 def unit_vector(frame: Frame, latitude: float, longitude: float, bearing_deg: float) -> tuple[float, float]:

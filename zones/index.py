@@ -9,10 +9,14 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from zones.border_zone import BorderZone, ZoneSet
 from zones.frame import Frame, frame_for
 from zones.grid import (
     NOWHERE,
+    Array,
     CompiledZone,
     Part,
     Place,
@@ -76,6 +80,26 @@ class ZoneIndex:
             if part.holds(latitude, longitude):
                 return _meet(part.quiet.box(latitude, longitude), _box_of(part, longitude))
         return _far_box(latitude, longitude)
+
+    def way_is_clear(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
+        """Whether no edge of any zone is on the straight way between two positions; of a long one it says no."""
+        if len(self.parts) == 1:
+            return self.parts[0].way_is_clear(latitude, longitude, to_latitude, to_longitude)
+        for part in self.parts:
+            if part.holds(latitude, longitude):
+                held = part.holds(to_latitude, to_longitude)
+                return held and part.way_is_clear(latitude, longitude, to_latitude, to_longitude)
+        return False
+
+    def outside(self, latitudes: Array, longitudes: Array) -> npt.NDArray[np.bool_]:
+        """Which of many positions are certainly in no zone, and not beside one."""
+        found = np.ones(len(latitudes), np.bool_)
+        for part in self.parts:
+            south, north, west, east = part.bounds_deg
+            offsets = (longitudes - part.west0 + 180.0) % 360.0 - 180.0
+            held = (south <= latitudes) & (latitudes <= north) & (west <= offsets) & (offsets <= east)
+            found[held] = part.outside(latitudes[held], longitudes[held])
+        return found
 
     def containing(self, latitude: float, longitude: float) -> frozenset[str]:
         """Ids of the zones a position is in; the boundary counts as inside."""

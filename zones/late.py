@@ -196,7 +196,7 @@ def _stay_confirmed(state: UnitState, entered: DetectionEvent) -> Iterable[Detec
         return
     zone.phase = Phase.LEAVING if zone.is_out else Phase.IN
     zone.kind, zone.direction, zone.evidence = entered.kind, entered.direction, []
-    state.disturb()
+    state.calm = None
     yield entered
     yield _notice(NoticeName.LATE_EVIDENCE, entered, f"{entered.kind.value} from fixes that came late")
 

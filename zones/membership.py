@@ -47,6 +47,24 @@ def clearance_m(edges: Iterable[Edge], x: float, y: float, at_most_m: float) -> 
     return math.sqrt(best)
 
 
+def keeps_clear(edges: Iterable[Edge], x0: float, y0: float, x1: float, y1: float) -> bool:
+    """Whether a leg stays farther than EDGE_M from every edge; of one that only just does it may say no."""
+    dx, dy = x1 - x0, y1 - y0
+    width = 2.0 * EDGE_M * (abs(dx) + abs(dy))
+    for ax, ay, bx, by in edges:
+        side1 = (ax - x0) * dy - (ay - y0) * dx
+        side2 = (bx - x0) * dy - (by - y0) * dx
+        if (side1 > width and side2 > width) or (side1 < -width and side2 < -width):
+            continue
+        ex, ey = bx - ax, by - ay
+        width_e = 2.0 * EDGE_M * (abs(ex) + abs(ey))
+        side1 = (x0 - ax) * ey - (y0 - ay) * ex
+        side2 = (x1 - ax) * ey - (y1 - ay) * ex
+        if not ((side1 > width_e and side2 > width_e) or (side1 < -width_e and side2 < -width_e)):
+            return False
+    return True
+
+
 def classify(
     inside: bool, clearance_m: float, accuracy_m: float, *, inside_factor: float, exit_margin_m: float
 ) -> Membership:

@@ -40,6 +40,32 @@ Box = tuple[float, float, float, float]
 NO_BOX: Box = (math.inf, math.inf, -math.inf, -math.inf)
 """Holds no position."""
 
+LONG_DEG = 0.02
+"""A way from box to box is not longer, so that it bends by less than EDGE_PAD_M (0.2 m for 2.7 km)."""
+
+
+def holds(box: Box, latitude: float, longitude: float) -> bool:
+    """Whether a position lies strictly in a box."""
+    return box[0] < latitude < box[2] and box[1] < longitude < box[3]
+
+
+def leads_on(
+    box: Box, to_box: Box, latitude: float, longitude: float, to_latitude: float, to_longitude: float
+) -> bool:
+    """Whether the straight way from a position in one box to one in another is in the first, then in the second.
+
+    Boxes are convex, so it is if its middle is in both.
+    """
+    if not (abs(to_latitude - latitude) < LONG_DEG and abs(to_longitude - longitude) < LONG_DEG):
+        return False
+    middle = 0.5 * (latitude + to_latitude), 0.5 * (longitude + to_longitude)
+    return (
+        holds(box, *middle)
+        and holds(to_box, *middle)
+        and holds(box, latitude, longitude)
+        and holds(to_box, to_latitude, to_longitude)
+    )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuietMap:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from zones.events import Direction
-from zones.grid import NEAR_M, CompiledZone, Place
+from zones.grid import CompiledZone
 from zones.index import ZoneIndex
 from zones.membership import EDGE_M, Edge
 from zones.plausibility import DetectionConfig
@@ -89,40 +89,6 @@ def spans(
         else:
             found.append((start, end))
     return found
-
-
-def keeps_clear(edges: Iterable[Edge], x0: float, y0: float, x1: float, y1: float) -> bool:
-    """Whether a leg stays farther than EDGE_M from every edge; of one that only just does it may say no."""
-    dx, dy = x1 - x0, y1 - y0
-    width = 2.0 * EDGE_M * (abs(dx) + abs(dy))
-    for ax, ay, bx, by in edges:
-        side1 = (ax - x0) * dy - (ay - y0) * dx
-        side2 = (bx - x0) * dy - (by - y0) * dx
-        if (side1 > width and side2 > width) or (side1 < -width and side2 < -width):
-            continue
-        ex, ey = bx - ax, by - ay
-        width_e = 2.0 * EDGE_M * (abs(ex) + abs(ey))
-        side1 = (x0 - ax) * ey - (y0 - ay) * ex
-        side2 = (x1 - ax) * ey - (y1 - ay) * ex
-        if not ((side1 > width_e and side2 > width_e) or (side1 < -width_e and side2 < -width_e)):
-            return False
-    return True
-
-
-def is_clear(before: Place, place: Place) -> bool:
-    """Whether no edge of any zone is on the way between two places of one part.
-
-    Every edge that a way of at most twice NEAR_M meets is within NEAR_M of the cell at one of its ends; a
-    longer way is not judged.
-    """
-    x0, y0, x1, y1 = before.x, before.y, place.x, place.y
-    if place.part < 0 or not abs(x1 - x0) + abs(y1 - y0) <= 2.0 * NEAR_M:
-        return False
-    if before.partial is not place.partial:
-        for nearby in before.partial:
-            if not keeps_clear(nearby.near, x0, y0, x1, y1):
-                return False
-    return all(keeps_clear(nearby.near, x0, y0, x1, y1) for nearby in place.partial)
 
 
 def _meeting_shares(edges: Iterable[Edge], leg: Leg) -> list[float]:

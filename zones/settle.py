@@ -142,7 +142,6 @@ def _anchor(step: Step) -> None:
     state.calm = None
     if state.settled:
         state.calm = Calm.INSIDE if state.zones else Calm.FAR
-        state.box = step.index.quiet_box(fix.latitude, fix.longitude)
 
 
 # --- one zone -------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def step(index: ZoneIndex, config: DetectionConfig, state: UnitState, fix: Fix, 
         over_long_m = _over_long_m(index, anchor, fix)
         if state.placed(index).lower_bound_m + place.lower_bound_m > over_long_m:
             _replace_anchor(state, fix, place, over_long_m)
-            _settle_down(index, state, fix)
+            state.calm = Calm.FAR
             return Outcome.REJECTED
     accuracy_m = effective_accuracy_m(fix, config)
     if not usable(fix, accuracy_m, config):
@@ -62,15 +62,11 @@ def step(index: ZoneIndex, config: DetectionConfig, state: UnitState, fix: Fix, 
     if not state.known and place.lower_bound_m > 0.0:
         state.known = True
         _replace_anchor(state, fix, place)
-        _settle_down(index, state, fix)
+        state.calm = Calm.FAR
         return Outcome.USED
     if state.branch is not None:
         return _with_branch(index, config, state, fix, place, out)
     return _against_anchor(index, config, state, fix, place, out)
-
-
-def _settle_down(index: ZoneIndex, state: UnitState, fix: Fix) -> None:
-    state.calm, state.box = Calm.FAR, index.quiet_box(fix.latitude, fix.longitude)
 
 
 def _same_position(one: Fix, other: Fix) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import math
-import struct
 
 import msgspec
 
@@ -13,7 +12,6 @@ from zones.fix import Fix
 from zones.frame import metres_between
 from zones.grid import Place
 from zones.index import ZoneIndex
-from zones.quiet_map import NO_BOX, Box
 from zones.segment import Crossing
 
 MAX_TRAIL = 8
@@ -121,115 +119,27 @@ class Gap(msgspec.Struct, array_like=True):
         return self.seq_after - self.seq_before - 1
 
 
-class Calm(enum.Enum):
+class Calm(enum.IntEnum):
     """Settled, and in just the zones that hold the anchor: only crossing an edge can change anything."""
 
-    FAR = "FAR"
+    FAR = 1
     """In no zone."""
-    INSIDE = "INSIDE"
+    INSIDE = 2
 
 
 NO_FIX = Fix("", 0.0, math.nan, math.nan, 0.0)
-"""In place of a packed anchor."""
-_ANCHOR = struct.Struct("=7dq")
-"""Time, latitude, longitude, receipt, accuracy, speed (NaN = none), first fix of a frozen run; seq (NO_SEQ = none)."""
-pack_anchor, unpack_anchor = _ANCHOR.pack, _ANCHOR.unpack
-NO_SEQ = -(2**63)
-MAX_SEQ = 2**63 - 1
+"""In place of the anchor of a unit at rest (`zones/roster.py`)."""
 
 
-class Anchor:
-    """What most fixes need of a unit. It comes first in memory, and that of a calm unit is packed:
-
-    what 20,000 units hold is in no cache, so the time of a fix goes by the objects it touches. Packing an
-    anchor takes 0.2 us; holding its `Fix`, ten objects, took 0.5 to 1 us more for every fix (measured).
-    """
-
-    __slots__ = ("_fix", "_since_s", "boot_id", "box", "calm", "packed", "place", "unit")
-
-    def __init__(self, fix: Fix) -> None:
-        self.packed: bytes | None = None
-        """The anchor of a calm unit between two fixes; None while it is worked on."""
-        self.calm: Calm | None = None
-        self.box: Box = NO_BOX
-        """About the anchor of a calm unit: no edge in it."""
-        self.boot_id = fix.boot_id
-        """Of a packed anchor."""
-        self.place: Place | None = None
-        """Where the anchor is; None if it was not looked up since it moved, or has no position."""
-        self.unit = fix.unit
-        self._fix = fix
-        self._since_s = fix.time_s
-
-    @property
-    def fix(self) -> Fix:
-        """The last trusted fix; of a packed one what decisions rest on."""
-        if self.packed is None:
-            return self._fix
-        time_s, latitude, longitude, received_s, accuracy_m, speed_mps, _, seq = unpack_anchor(self.packed)
-        return Fix(
-            self.unit,
-            time_s,
-            latitude,
-            longitude,
-            received_s,
-            None if seq == NO_SEQ else seq,
-            self.boot_id,
-            accuracy_m,
-            None if speed_mps != speed_mps else speed_mps,
-        )
-
-    @fix.setter
-    def fix(self, fix: Fix) -> None:
-        self.unpack()
-        self._fix = fix
-
-    @property
-    def since_s(self) -> float:
-        """First fix of a frozen run: since when the position has been what it is."""
-        return self._since_s if self.packed is None else float(unpack_anchor(self.packed)[6])
-
-    @since_s.setter
-    def since_s(self, since_s: float) -> None:
-        self.unpack()
-        self._since_s = since_s
-
-    @property
-    def anchor_s(self) -> float:
-        """Time of the anchor."""
-        return self._fix.time_s if self.packed is None else float(unpack_anchor(self.packed)[0])
-
-    def unpack(self) -> None:
-        """Make the anchor a `Fix` again, to be worked on."""
-        if self.packed is not None:
-            self._fix, self._since_s, self.packed = self.fix, self.since_s, None
-
-    def disturb(self) -> None:
-        """From now on everything is possible."""
-        self.unpack()
-        self.calm = None
-
-    def pack(self, accuracy_m: float) -> None:
-        """Let a calm unit rest; `accuracy_m`: what counts as the accuracy of its anchor."""
-        fix = self._fix
-        seq = NO_SEQ if fix.seq is None else fix.seq
-        if self.packed is not None or not NO_SEQ <= seq < MAX_SEQ:
-            return
-        speed_mps = math.nan if fix.speed_mps is None else fix.speed_mps
-        self.packed = pack_anchor(
-            fix.time_s, fix.latitude, fix.longitude, fix.received_s, accuracy_m, speed_mps, self._since_s, seq
-        )
-        self.boot_id = fix.boot_id
-        self._fix = NO_FIX
-
-
-class UnitState(Anchor):
+class UnitState:
     """Everything about one unit. Outside every zone `fix` is the only position; the next fix replaces it."""
 
     __slots__ = (
         "blind",
         "branch",
+        "calm",
         "dwell_stopped",
+        "fix",
         "frozen",
         "gaps",
         "held",
@@ -241,8 +151,10 @@ class UnitState(Anchor):
         "last_received_s",
         "lost",
         "passages",
+        "place",
         "quiet",
         "run_from_seq",
+        "since_s",
         "stale",
         "step_dt_s",
         "step_m",
@@ -252,7 +164,13 @@ class UnitState(Anchor):
     )
 
     def __init__(self, fix: Fix) -> None:
-        super().__init__(fix)
+        self.fix = fix
+        """The anchor: the last trusted fix. At rest it is in the roster."""
+        self.since_s = fix.time_s
+        """First fix of a frozen run: since when the position has been what it is."""
+        self.calm: Calm | None = None
+        self.place: Place | None = None
+        """Where the anchor is; None if it was not looked up since it moved, or has no position."""
         self.known = False
         """Whether a usable fix was ever seen; the first one may find the unit inside."""
         self.quiet = False
@@ -262,7 +180,7 @@ class UnitState(Anchor):
         self.inside = False
         """The anchor lies in a zone."""
         self.step_m = self.step_dt_s = 0.0
-        """The step to the anchor; not kept up to date where a calm unit reports its speed."""
+        """The step to the anchor; not kept up to date where a unit at rest reports its speed."""
         self.frozen = 0
         self.dwell_stopped = False
         self.zones: dict[str, ZoneState] = {}
@@ -286,7 +204,7 @@ class UnitState(Anchor):
     @property
     def newest_s(self) -> float:
         """Time of the newest fix used or waiting in the branch."""
-        return self.anchor_s if self.branch is None else max(self.anchor_s, self.branch.last.time_s)
+        return self.fix.time_s if self.branch is None else max(self.fix.time_s, self.branch.last.time_s)
 
     def refresh(self) -> None:
         """Bring the shortcuts up to date after a change."""
@@ -348,15 +266,16 @@ class UnitState(Anchor):
         self.blind = True
         self.place = self.calm = None
 
-    def note_step(self, step_m: float, step_dt_s: float, old_speed_mps: float) -> None:
-        """A calm unit that reports no speed has moved, or not; what it reported at its anchor, NaN = nothing.
+    def rest(self) -> None:
+        """The anchor has moved to the roster."""
+        self.fix, self.place = NO_FIX, None
 
-        The step is asked for only where neither end of the next one reports a speed.
-        """
-        if step_m > 0.0:
-            self.step_m, self.step_dt_s = step_m, step_dt_s
-        elif old_speed_mps == old_speed_mps:
-            self.step_m, self.step_dt_s = old_speed_mps, 1.0
+    @property
+    def is_bare(self) -> bool:
+        """Nothing is known but the anchor: of such a unit the row in the roster is enough."""
+        return not (self.zones or self.passages or self.gaps or self.keys or self.intervals or self.held) and (
+            self.timer_s is None and self.branch is None and not self.blind
+        )
 
     def extend_trail(self, latitude: float, longitude: float) -> None:
         """Remember where an in-fix was, if it is some way from the last one remembered."""

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from zones.fix import Fix
 
 MAX_GAPS = 64
-"""Ranges remembered as not yet seen; then the oldest is given up."""
+"""Ranges remembered as not yet seen; then the oldest is given up. By time the two lowest become one instead: there
+every fix leaves a gap, and giving gaps up would refuse a backlog sent after a minute of live fixes. What lay
+between the two is then taken once more if it comes again, which detector and activationId make harmless."""
 GAP_PATIENCE_S = 30.0
 """How long a gap holds the watermark back: units at QoS 0 never fill gaps."""
 FUTURE_TOLERANCE_S = 5.0
@@ -81,7 +83,7 @@ def judge(cursor: Cursor | None, fix: Fix) -> tuple[Verdict, Cursor]:
     gaps = _without(cursor.gaps, seq)
     if gaps is None:
         return Verdict.REPEAT, cursor
-    return Verdict.ACCEPT, replace(cursor, gaps=gaps, last_fix_ms=last_fix_ms)
+    return Verdict.ACCEPT, replace(cursor, gaps=_bounded(gaps, cursor.boot_id), last_fix_ms=last_fix_ms)
 
 
 def watermark(cursor: Cursor, held_from_seq: int | None, now_s: float) -> int | None:
@@ -137,7 +139,7 @@ def _advanced(cursor: Cursor, seq: int, now_ms: int) -> Cursor:
     gaps = cursor.gaps
     if seq > cursor.highest + 1:
         gaps = (*gaps, Gap(cursor.highest + 1, seq - 1, now_ms))
-    return replace(cursor, highest=seq, gaps=_bounded(gaps))
+    return replace(cursor, highest=seq, gaps=_bounded(gaps, cursor.boot_id))
 
 
 def _without(gaps: tuple[Gap, ...], seq: int) -> tuple[Gap, ...] | None:
@@ -146,12 +148,14 @@ def _without(gaps: tuple[Gap, ...], seq: int) -> tuple[Gap, ...] | None:
         if gap.first <= seq <= gap.last:
             left = (replace(gap, last=seq - 1),) if gap.first < seq else ()
             right = (replace(gap, first=seq + 1),) if seq < gap.last else ()
-            return _bounded(gaps[:index] + left + right + gaps[index + 1 :])
+            return gaps[:index] + left + right + gaps[index + 1 :]
     return None
 
 
-def _bounded(gaps: tuple[Gap, ...]) -> tuple[Gap, ...]:
+def _bounded(gaps: tuple[Gap, ...], boot_id: str | None) -> tuple[Gap, ...]:
     if len(gaps) <= MAX_GAPS:
         return gaps
+    if boot_id == BY_TIME:
+        return (replace(gaps[1], first=gaps[0].first), *gaps[2:])
     oldest = min(range(len(gaps)), key=lambda index: gaps[index].since_ms)
     return gaps[:oldest] + gaps[oldest + 1 :]

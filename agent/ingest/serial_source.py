@@ -9,6 +9,7 @@ from typing import TypeAlias
 import structlog
 
 from agent.ingest.wire import Refused, fix_of_position
+from firmware_bridge.capture import Recorder
 from firmware_bridge.messages import PositionReport
 from firmware_bridge.session import LinkState, PortState, SerialSource
 from zones.fix import Fix
@@ -24,8 +25,12 @@ class SerialUnit:
     Args:
         unit: Whose receiver it is.
         path, baud, reset_on_open: The port, as configured.
+        recorder: Keeps its raw bytes.
         now_s: Wall clock, UTC seconds; dates of the receiver are checked against it.
     """
+
+    kind = "serial"
+    """Source in the metrics."""
 
     def __init__(
         self,
@@ -34,11 +39,15 @@ class SerialUnit:
         *,
         baud: int,
         reset_on_open: bool = False,
+        recorder: Recorder | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self.unit = unit
         self.source = f"serial:{unit}"
-        self.session = SerialSource(path, baud=baud, unit=unit, reset_on_open=reset_on_open, wall_s=now_s)
+        self.recorder = recorder
+        self.session = SerialSource(
+            path, baud=baud, unit=unit, reset_on_open=reset_on_open, recorder=recorder, wall_s=now_s
+        )
         self._now_s = now_s
 
     @property
@@ -50,13 +59,7 @@ class SerialUnit:
         """Fixes and refusals for ever; a lost port is opened again. Ends when closed."""
         async for item in self.session.items():
             if isinstance(item, PortState):
-                log.info(
-                    "serial_port",
-                    unit_id=self.unit,
-                    path=item.path,
-                    state=item.state.value,
-                    reason=item.reason,
-                )
+                log_port_state(self.unit, item)
             elif isinstance(item, PositionReport):
                 yield fix_of_position(item, self.unit, self._now_s(), self.source)
             else:
@@ -65,3 +68,8 @@ class SerialUnit:
     def close(self) -> None:
         """End `items` and give the port back."""
         self.session.close()
+
+
+def log_port_state(unit: str, change: PortState) -> None:
+    """One line for each change of a port."""
+    log.info("serial_port", unit_id=unit, path=change.path, state=change.state.value, reason=change.reason)

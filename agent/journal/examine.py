@@ -10,11 +10,13 @@ import apsw
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from agent.journal.database import CHECKPOINT_NAME, FILE_NAME
+from agent.journal import page_check
+from agent.journal.database import CHECKPOINT_NAME, FILE_NAME, SUSPECT_NAME, promised
 from agent.journal.entry import Entry, parse
 from agent.journal.merkle import CompactRange
 from agent.journal.reader import Reader
 from agent.journal.verify import ENTRY_CONTEXT, BadCheckpoint, Checkpoint, leaf_hash, verify_checkpoint
+from agent.journal.wal import log_faults
 
 REHASH_ENTRIES = 50_000
 """Journals up to this size are hashed whole at start (about 0.2 s), longer ones only at their end."""
@@ -25,13 +27,36 @@ QUICK_CHECK_BYTES = 64 << 20
 
 
 def faults_at_start(folder: Path, reader: Reader) -> list[str]:
-    """What is wrong, as far as a start has time to look; empty = nothing."""
+    """What is wrong, as far as a start has time to look; empty = nothing.
+
+    Raises:
+        apsw.Error: the disk cannot be read, which says nothing about what is on it.
+    """
+    suspect = (folder / SUSPECT_NAME).exists()
     try:
-        quick = (folder / FILE_NAME).stat().st_size <= QUICK_CHECK_BYTES
-        faults = reader.database_faults(quick=True) if quick else []
-        return faults or _journal_faults(folder, reader)
-    except (apsw.Error, ValueError, TypeError) as error:
+        faults = _log_faults(folder) or _page_faults(folder, reader, suspect) or _journal_faults(folder, reader)
+    except apsw.Error as error:
+        if not page_check.is_damage(error):
+            raise
+        return [page_check.words_of(error)]
+    except (ValueError, TypeError) as error:
         return [f"{type(error).__name__}: {error}"]
+    if suspect and not faults:
+        (folder / SUSPECT_NAME).unlink()
+    return faults
+
+
+def _log_faults(folder: Path) -> list[str]:
+    try:
+        log = (folder / f"{FILE_NAME}-wal").read_bytes()
+    except FileNotFoundError:
+        return []
+    return [f"write-ahead log: {fault}" for fault in log_faults(log)]
+
+
+def _page_faults(folder: Path, reader: Reader, suspect: bool) -> list[str]:
+    quick = (folder / FILE_NAME).stat().st_size <= QUICK_CHECK_BYTES
+    return reader.database_faults(quick=not suspect) if quick or suspect else []
 
 
 def _journal_faults(folder: Path, reader: Reader) -> list[str]:
@@ -41,6 +66,8 @@ def _journal_faults(folder: Path, reader: Reader) -> list[str]:
     faults = [
         f"ends after {size} entries, but a checkpoint vouches for {head.size}" for head in heads if head.size > size
     ]
+    if (before := promised(folder)) > size:
+        faults.append(f"ends after {size} entries, but {before} were promised")
     if size <= REHASH_ENTRIES:
         faults += _tree_faults(reader, size, heads)
     faults += _tail_faults(reader.entries(max(0, size - SIGNATURES_CHECKED - 1)), keys)

@@ -24,7 +24,7 @@ from agent.journal.batch import (
     StoredRefusal,
     StoredRow,
 )
-from agent.journal.database import open_reader
+from agent.journal.database import close, open_reader
 from agent.journal.entry import Entry
 from agent.journal.evidence import KEY_LIFE_S, decrypt
 from agent.journal.merkle import CompactRange
@@ -50,17 +50,22 @@ class Reader:
         self._connection = connection
 
     @classmethod
-    def open(cls, folder: Path) -> Reader:
+    def open(cls, folder: Path, *, checked: bool = False) -> Reader:
         """Open the journal of a data folder for reading.
+
+        Args:
+            folder: Data folder, of an agent that runs or does not.
+            checked: Refuse pages whose checksum does not fit, as the agent does; who examines a damaged
+                journal wants to see what it says.
 
         Raises:
             JournalError: there is none, it is damaged, or of another version.
         """
-        return cls(open_reader(folder))
+        return cls(open_reader(folder, checked))
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
+        close(self._connection)
 
     def __enter__(self) -> Reader:
         return self

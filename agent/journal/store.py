@@ -7,6 +7,7 @@ after the sync. What it cannot promise it says by `JournalError`: the caller the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent.clock import Clock
 from agent.domain.times import epoch_s
 from agent.errors import ConfigError, JournalError
-from agent.journal import database, tables
+from agent.journal import database, page_check, tables
 from agent.journal.batch import (
     INSTRUCTION,
     ActivationRow,
@@ -119,14 +120,17 @@ class _Signing:
 
 @dataclass(frozen=True)
 class _Files:
-    """The one connection that writes, and one that reads."""
+    """The one connection that writes, one that reads, and what lies beside the database."""
 
     connection: apsw.Connection
     reader: Reader
+    promised: int
+    """Descriptor of the file that says how many entries were promised."""
 
     def close(self) -> None:
         self.reader.close()
-        self.connection.close()
+        database.close(self.connection)
+        os.close(self.promised)
 
 
 class Store:
@@ -143,7 +147,7 @@ class Store:
         retention: Retention,
     ) -> None:
         self._folder, self._lock = folder, lock
-        self._connection, self._reader = files.connection, files.reader
+        self._connection, self._reader, self._promised = files.connection, files.reader, files.promised
         self._signing, self._clock, self._writer = signing, signing.clock, signing.writer
         self._head = head
         self._keys = keys
@@ -166,7 +170,6 @@ class Store:
         *,
         seal: Seal | None = None,
         retention: Retention = DEFAULT_RETENTION,
-        vfs: str | None = None,
     ) -> Store:
         """Open the data folder alone, look it over, and make it if there is none. Blocking; for start-up.
 
@@ -179,7 +182,6 @@ class Store:
             clock: Times of entries and checkpoints.
             seal: Signs outbox rows that ask for it together with the newest checkpoint.
             retention: How long what can be erased is kept.
-            vfs: SQLite file system of the writer; None = the usual one.
 
         Raises:
             AlreadyRunning: another process holds the folder.
@@ -191,7 +193,7 @@ class Store:
         writer = Writer(agent_id, kid, uuid.uuid4().hex, software_version)
         signing = _Signing(signing_key, writer, clock, seal)
         try:
-            files = _open_sound(folder, vfs, clock)
+            files = _open_sound(folder, clock)
             try:
                 _claim(files, signing)
                 head = _read_head(files.reader)
@@ -264,23 +266,34 @@ class Store:
 
     async def leaf_hashes(self, size: int, after: int) -> list[bytes]:
         """Leaf hashes of the first `size` entries, without the first `after`."""
-        return await self._run(self._reading, lambda: _reading(lambda: self._reader.leaf_hashes(size, after)))
+        return await self._run(self._reading, lambda: self._read(lambda: self._reader.leaf_hashes(size, after)))
 
     async def tree_at(self, size: int) -> CompactRange:
         """The tree of the first `size` entries."""
-        return await self._run(self._reading, lambda: _reading(lambda: self._reader.tree_at(size)))
+        return await self._run(self._reading, lambda: self._read(lambda: self._reader.tree_at(size)))
 
     async def read_events(self, after_seq: int, limit: int) -> tuple[StoredEvent, ...]:
         """Events above a number, oldest first."""
-        return await self._run(self._reading, lambda: _reading(lambda: self._reader.events(after_seq, limit)))
+        return await self._run(self._reading, lambda: self._read(lambda: self._reader.events(after_seq, limit)))
 
     async def read_entries(self, after_seq: int, limit: int) -> tuple[Entry, ...]:
         """Journal entries above a number, oldest first."""
-        return await self._run(self._reading, lambda: _reading(lambda: tuple(self._reader.entries(after_seq, limit))))
+        return await self._run(self._reading, lambda: self._read(lambda: tuple(self._reader.entries(after_seq, limit))))
 
     async def counts(self) -> Counts:
         """How much is stored."""
-        return await self._run(self._reading, lambda: _reading(self._reader.counts))
+        return await self._run(self._reading, lambda: self._read(self._reader.counts))
+
+    def _read(self, query: Callable[[], T]) -> T:
+        """In the reading thread; damage that it meets ends the writing too."""
+        try:
+            return query()
+        except apsw.Error as error:
+            failure = JournalError(f"the journal cannot be read: {page_check.words_of(error)}")
+            if page_check.is_damage(error):
+                self._failure = self._failure or failure
+                self._suspect_if_damaged(error)
+            raise failure from error
 
     async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
@@ -297,6 +310,7 @@ class Store:
         self._writing.shutdown()
         self._reading.shutdown()
         self._reader.close()
+        os.close(self._promised)
         os.close(self._lock)
         self._lock = -1
 
@@ -317,8 +331,14 @@ class Store:
             raise
         self._head = head
         self._keys.keep()
+        self._note_promised(committed)
         self._follow_up(committed.checkpoint)
         return committed
+
+    def _note_promised(self, committed: Committed) -> None:
+        if committed.seqs:
+            with contextlib.suppress(OSError):  # a hint only; the database has it
+                database.note_promised(self._promised, committed.seqs[-1])
 
     def _purge(self) -> Purged:
         self._refuse_if_failed()
@@ -426,8 +446,15 @@ class Store:
         if isinstance(error, apsw.FullError):
             return JournalError(f"{self._folder}: disk is full: {error}")
         kind = JournalContradiction if isinstance(error, apsw.ConstraintError) else JournalError
-        self._failure = kind(f"{self._folder}: {type(error).__name__}: {error}")
+        self._failure = kind(f"{self._folder}: {page_check.words_of(error)}")
+        self._suspect_if_damaged(error)
         return self._failure
+
+    def _suspect_if_damaged(self, error: apsw.Error) -> None:
+        """Leave word for the next start, which then reads every page."""
+        if page_check.is_damage(error):
+            with contextlib.suppress(OSError):
+                (self._folder / database.SUSPECT_NAME).touch()
 
     def _roll_back(self) -> None:
         self._keys.drop()
@@ -461,7 +488,10 @@ class Store:
         except (apsw.FullError, apsw.BusyError, apsw.LockedError):
             return
         except apsw.Error as error:
-            self._failure = JournalError(f"{self._folder}: cannot move the write-ahead log: {error}")
+            self._failure = JournalError(
+                f"{self._folder}: cannot move the write-ahead log: {page_check.words_of(error)}"
+            )
+            self._suspect_if_damaged(error)
 
     def _copy_checkpoint(self, text: str) -> None:
         path = self._folder / database.CHECKPOINT_NAME
@@ -484,27 +514,39 @@ class Store:
         except apsw.Error:
             self._roll_back()  # everything promised is on disk; the next start signs the head
         finally:
-            self._connection.close()
+            database.close(self._connection)
 
 
-def _open_sound(folder: Path, vfs: str | None, clock: Clock) -> _Files:
+def _open_sound(folder: Path, clock: Clock) -> _Files:
+    """Both connections to a database that was looked over; a damaged one is put aside, unchanged."""
     connection, reader = None, None
     try:
         database.create_if_absent(folder)
-        connection = database.open_writer(folder, vfs)
-        reader = Reader.open(folder)
+        connection = database.open_writer(folder)
+        reader = Reader.open(folder, checked=True)
         faults = faults_at_start(folder, reader)
-    except (apsw.NotADBError, apsw.CorruptError) as error:
-        faults = [str(error)]
+        if not faults:
+            return _Files(connection, reader, database.open_head(folder))
     except (apsw.Error, OSError) as error:
-        raise JournalError(f"{folder}: journal cannot be opened: {error}") from error
-    if not faults and connection is not None and reader is not None:
-        return _Files(connection, reader)
-    for opened in (reader, connection):
-        if opened is not None:
-            opened.close()
+        _close_as_it_is(connection, reader)
+        if not (isinstance(error, apsw.Error) and page_check.is_damage(error)):
+            raise JournalError(f"{folder}: journal cannot be opened: {error}") from error
+        faults = [page_check.words_of(error)]
+    except JournalError:
+        _close_as_it_is(connection, reader)
+        raise
+    _close_as_it_is(connection, reader)
     aside = database.quarantine(folder, round(clock.now_s() * 1000))
     raise JournalError(f"{folder}: journal is damaged and was put into {aside.name}: {'; '.join(faults[:5])}")
+
+
+def _close_as_it_is(connection: apsw.Connection | None, reader: Reader | None) -> None:
+    """Close without moving the log into the database: what is damaged stays as it was found."""
+    if reader is not None:
+        reader.close()
+    if connection is not None:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        database.close(connection)
 
 
 def _claim(files: _Files, signing: _Signing) -> None:
@@ -556,7 +598,7 @@ def _reading(query: Callable[[], T]) -> T:
     try:
         return query()
     except apsw.Error as error:
-        raise JournalError(f"the journal cannot be read: {error}") from error
+        raise JournalError(f"the journal cannot be read: {page_check.words_of(error)}") from error
 
 
 def _require_whole(batch: Commit) -> None:

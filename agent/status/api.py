@@ -69,6 +69,14 @@ class JourneyDetail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     decide_by: str | None
 
 
+class ListenerStatus(msgspec.Struct, frozen=True):
+    """How a listener for telematics units is."""
+
+    connections: int
+    counts: dict[str, int]
+    """Frames and connections by what became of them: accepted, refusals by reason, unknown_unit and so on."""
+
+
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How the agent is."""
 
@@ -98,6 +106,9 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Newest signed head of the journal (C2SP tlog-checkpoint); whoever keeps it can prove a cut or rebuilt one."""
     checkpoint_held: int | None = None
     """Entries of the head that customs holds; None = not known, or customs refuses ours."""
+    capture: dict[str, str] = {}
+    """Ports whose raw bytes are recorded: `recording`, `full`, `failed` or `closed`."""
+    listeners: dict[str, ListenerStatus] = {}
 
 
 class OverrideRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

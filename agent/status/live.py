@@ -51,6 +51,18 @@ class Metrics:
             registry=self.registry,
         )
         self.link_up = Gauge("borderlane_link_up", "1 if the link is up", ["link"], registry=self.registry)
+        self.connections = Gauge(
+            "borderlane_listener_connections",
+            "Open connections of telematics units",
+            ["listener"],
+            registry=self.registry,
+        )
+        self.frames = Gauge(
+            "borderlane_listener_frames",
+            "Frames and connections of telematics units by what became of them, since the start",
+            ["listener", "result"],
+            registry=self.registry,
+        )
         self.mode = Gauge("borderlane_mode", "1 for each mode in force", ["mode"], registry=self.registry)
         self.zone_set = Gauge("borderlane_zone_set_info", "Zone set in force", ["version"], registry=self.registry)
         self.units = Gauge("borderlane_units", "Units known to the detector", registry=self.registry)

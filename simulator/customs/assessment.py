@@ -25,7 +25,8 @@ from agent.domain.routing import (
     ScoreParts,
 )
 from agent.domain.times import rfc3339
-from simulator.customs.book import Book, Floor, Subject, fired, in_force, names_like, normal_name, parties
+from agent.risk.names import normal_name
+from simulator.customs.book import Book, Floor, Subject, fired, in_force, names_like, parties
 from simulator.customs.feedback import Counters, Key, learned_points
 
 MAX_REASONS = 50

@@ -9,32 +9,46 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
+import math
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any, Literal
 
 import msgspec
-from rapidfuzz import fuzz, process
+import numpy as np
 
 from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party
 from agent.domain.identifiers import VehicleKey
+from agent.risk.names import NameIndex, compile_names, normal_name
+from agent.risk.rule_index import (
+    DENY,
+    HEADER_FIELDS,
+    ITEM_FIELDS,
+    LATE,
+    LATE_FIELDS,
+    LATE_NUMBERS,
+    MAX_BOUNDS,
+    NO_FIELD,
+    NUMBER_FIELDS,
+    ONLY_IN,
+    ONLY_OUT,
+    RED,
+    ROW,
+    YELLOW,
+    Question,
+    RuleIndex,
+    Template,
+    key_hash,
+    ordered,
+)
 
 Floor = Literal["yellow", "red"]
 
-ITEM_FIELDS = ("hs2", "hs4", "hs6", "hs8", "origin", "dispatch")
-HEADER_FIELDS = ("procedure", "office", "crossing", "consignor", "consignee", "declarant", "carrier", "plate")
-MATCH_FIELDS = (*ITEM_FIELDS, *HEADER_FIELDS, "indicator")
-"""What a rule's access key may consist of."""
-WHERE_FIELDS = (
-    "value_per_mass_chf_kg",
-    "statistical_value_chf",
-    "net_mass_kg",
-    "gross_mass_kg",
-    "stop_before_border_s",
-)
+MATCH_FIELDS = tuple(name for name in (*ITEM_FIELDS, *HEADER_FIELDS) if name != "document")
+"""What a rule's access key may consist of; declarations carry no document numbers yet."""
+WHERE_FIELDS = tuple(name for name in NUMBER_FIELDS if name != "hour")
+"""Numbers that a rule may bound."""
 NAME_ROLES = ("consignor", "consignee", "declarant", "carrier")
 
 
@@ -99,7 +113,7 @@ class Inspection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Dated = Rule | WatchedPlate | WatchedName
-Template = tuple[str, ...]
+_EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,6 @@ class Book:
     random_share: float
     yellow_at: int
     red_at: int
-    name_match_at: float
     valid_s: float
     obligation_s: float
     rates: Mapping[str, float]
@@ -119,13 +132,11 @@ class Book:
     texts: Mapping[str, Mapping[str, str]]
     """Text key to language to words."""
     inspections: tuple[Inspection, ...]
-    index: Mapping[Template, Mapping[tuple[str, ...], tuple[Rule, ...]]]
-    """Fields of the access key to their values to the rules that ask for them."""
+    rules: RuleTable
     plates: Mapping[VehicleKey, tuple[WatchedPlate, ...]]
     alike_plates: Mapping[VehicleKey, tuple[WatchedPlate, ...]]
     """Plates one confusable character away from a watched one."""
-    names: Mapping[str, tuple[WatchedName, ...]]
-    """Normal name to entries."""
+    names: NameList
 
 
 @dataclass(frozen=True)
@@ -153,22 +164,8 @@ class Subject:
 
 # --- names, plates, lots ---
 
-_LEGAL_FORMS = frozenset(
-    (
-        "ag", "gmbh", "sa", "sarl", "sagl", "srl", "spa", "sas", "eurl", "bv", "nv", "ltd", "llc", "inc",
-        "plc", "co", "kg", "ohg", "ug", "se", "ab", "as", "oy", "aps", "doo", "kft", "zoo", "sro",
-    )
-)  # fmt: skip
 _CONFUSED = {"0": "O", "O": "0", "1": "I", "I": "1", "8": "B", "B": "8", "5": "S", "S": "5"}
 """Characters of plates that people and cameras confuse (design/risk.md section 4)."""
-
-
-def normal_name(name: str) -> str:
-    """A name for comparing: no case, no accents, no legal form, words in order of the alphabet."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    letters = "".join(char for char in plain if not unicodedata.combining(char))
-    words = re.findall(r"\w+", letters.replace(".", ""))
-    return " ".join(sorted(word for word in words if word not in _LEGAL_FORMS) or words)
 
 
 def confused_plates(key: VehicleKey) -> Iterator[VehicleKey]:
@@ -264,23 +261,57 @@ def in_force(entry: Dated, day: datetime.date) -> bool:
     return entry.valid_from <= day <= entry.valid_to
 
 
-def _within(bound: Range, numbers: Mapping[str, float]) -> bool:
-    """A number that is not known meets no bound."""
-    value = numbers.get(bound.field)
-    if value is None:
-        return False
-    return (bound.above is None or value > bound.above) and (bound.below is None or value < bound.below)
+@dataclass(frozen=True)
+class RuleTable:
+    """Rules in the order of the index that finds them."""
+
+    index: RuleIndex
+    rules: tuple[Rule, ...]
 
 
-def index_rules(rules: Iterable[Rule]) -> dict[Template, dict[tuple[str, ...], tuple[Rule, ...]]]:
-    """Rules by the fields of their access key and the values they ask for."""
-    index: dict[Template, dict[tuple[str, ...], tuple[Rule, ...]]] = {}
-    for rule in rules:
-        template = tuple(sorted(rule.match))
-        bucket = index.setdefault(template, {})
-        key = tuple(canonical(name, rule.match[name]) for name in template)
-        bucket[key] = (*bucket.get(key, ()), rule)
-    return index
+def index_rules(rules: Iterable[Rule], salt: bytes = b"borderlane") -> RuleTable:
+    """Rules behind an index by what their access keys ask for."""
+    listed = tuple(rules)
+    templates = sorted({ordered(tuple(rule.match)) for rule in listed})
+    number = {template: place for place, template in enumerate(templates)}
+    keys = [_rule_key(rule, number, salt) for rule in listed]
+    order = sorted(range(len(listed)), key=lambda one: (keys[one], listed[one].id))
+    rows = np.array([_row(listed[one]) for one in order], dtype=ROW)
+    index = RuleIndex(templates, np.array([keys[one] for one in order], np.uint64), rows, salt)
+    return RuleTable(index, tuple(listed[one] for one in order))
+
+
+def access_key(rule: Rule) -> tuple[str, ...]:
+    """The values a rule asks for, canonical, in the order of its template."""
+    return tuple(canonical(name, rule.match[name]) for name in ordered(tuple(rule.match)))
+
+
+def _rule_key(rule: Rule, number: Mapping[Template, int], salt: bytes) -> int:
+    return key_hash(salt, number[ordered(tuple(rule.match))], access_key(rule))
+
+
+def _row(rule: Rule) -> tuple[Any, ...]:
+    """A rule as a row of the index."""
+    bounds = [(NUMBER_FIELDS.index(one.field), one.above, one.below) for one in rule.where]
+    spare = MAX_BOUNDS - len(bounds)
+    field = [one[0] for one in bounds] + [NO_FIELD] * spare
+    low = [-math.inf if one[1] is None else one[1] for one in bounds] + [0.0] * spare
+    high = [math.inf if one[2] is None else one[2] for one in bounds] + [0.0] * spare
+    return (rule.points, _flags(rule), field, _days(rule.valid_from), _days(rule.valid_to), low, high)
+
+
+def _flags(rule: Rule) -> int:
+    late = not LATE_FIELDS.isdisjoint(rule.match) or any(one.field in LATE_NUMBERS for one in rule.where)
+    return (
+        {"IN": ONLY_IN, "OUT": ONLY_OUT, None: 0}[rule.direction]
+        | {"yellow": YELLOW, "red": RED, None: 0}[rule.floor]
+        | (DENY if rule.deny else 0)
+        | (LATE if late else 0)
+    )
+
+
+def _days(day: datetime.date) -> int:
+    return day.toordinal() - _EPOCH_DAY
 
 
 def canonical(name: str, value: str) -> str:
@@ -292,42 +323,38 @@ def canonical(name: str, value: str) -> str:
 
 def fired(subject: Subject, book: Book, day: datetime.date) -> tuple[Rule, ...]:
     """The rules that fit, each once however many goods items it fits, in order of their ids."""
-    header = _header_facts(subject)
-    indicators = indicator_names(subject.indicators)
-    items: list[GoodsItem | None] = [None, *(subject.goods.goods_items if subject.goods else ())]
-    found: dict[str, Rule] = {}
-    for item in items:
-        numbers = _numbers(subject, item, book.rates)
-        facts = header if item is None else {**header, **_item_facts(item)}
-        for rule in _candidates(facts, indicators, book):
-            if _fits(rule, subject, numbers, day):
-                found[rule.id] = rule
-    return tuple(found[rule_id] for rule_id in sorted(found))
+    found = [book.rules.rules[row] for row in book.rules.index.fitting(question_of(subject, book.rates, day))]
+    return tuple(sorted(found, key=lambda rule: rule.id))
 
 
-def _candidates(facts: Mapping[str, str], indicators: list[str], book: Book) -> Iterator[Rule]:
-    for template, bucket in book.index.items():
-        values = [indicators if name == "indicator" else [facts[name]] for name in template if _has(name, facts)]
-        if len(values) == len(template):
-            for key in product(*values):
-                yield from bucket.get(key, ())
+def question_of(subject: Subject, rates: Mapping[str, float], day: datetime.date) -> Question:
+    """What is asked of the index about a declaration."""
+    header: dict[str, str | list[str]] = {**_header_facts(subject)}
+    header["indicator"] = indicator_names(subject.indicators)
+    items = subject.goods.goods_items if subject.goods else ()
+    numbers = [_numbers(subject, item, rates) for item in (None, *items)]
+    table = np.array([[row.get(name, math.nan) for name in NUMBER_FIELDS] for row in numbers])
+    return Question(header, [_item_facts(item) for item in items], table, _days(day), subject.direction)
 
 
-def _has(name: str, facts: Mapping[str, str]) -> bool:
-    return name == "indicator" or name in facts
+@dataclass(frozen=True)
+class NameList:
+    """Watched names behind an index; entries by the number of their normal name."""
+
+    index: NameIndex
+    entries: tuple[tuple[WatchedName, ...], ...]
 
 
-def _fits(rule: Rule, subject: Subject, numbers: Mapping[str, float], day: datetime.date) -> bool:
-    return (
-        (rule.direction is None or rule.direction == subject.direction)
-        and in_force(rule, day)
-        and all(_within(bound, numbers) for bound in rule.where)
-    )
+def list_names(names: Iterable[WatchedName], match_at: float) -> NameList:
+    """Watch-list entries by their normal names."""
+    by_name: dict[str, tuple[WatchedName, ...]] = {}
+    for one in names:
+        normal = normal_name(one.name)
+        by_name[normal] = (*by_name.get(normal, ()), one)
+    return NameList(NameIndex(compile_names(list(by_name)), match_at), tuple(by_name.values()))
 
 
 def names_like(name: str, book: Book) -> tuple[WatchedName, ...]:
     """Watch-list entries of the listed name that is most like this one, if it is like enough."""
-    if not book.names:
-        return ()
-    best = process.extractOne(normal_name(name), list(book.names), scorer=fuzz.ratio, score_cutoff=book.name_match_at)
-    return book.names[best[0]] if best else ()
+    found = book.names.index.most_like(name)
+    return () if found is None else book.names.entries[found]

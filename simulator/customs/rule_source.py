@@ -14,6 +14,8 @@ import msgspec
 
 from agent.domain.identifiers import VehicleKey, vehicle_key
 from agent.errors import ConfigError
+from agent.risk.names import normal_name
+from agent.risk.rule_index import Template, ordered
 from simulator.customs.book import (
     MATCH_FIELDS,
     WHERE_FIELDS,
@@ -23,9 +25,10 @@ from simulator.customs.book import (
     Rule,
     WatchedName,
     WatchedPlate,
+    access_key,
     confused_plates,
     index_rules,
-    normal_name,
+    list_names,
 )
 
 LANGUAGES = ("de", "fr", "it", "en")
@@ -132,26 +135,21 @@ def _book(
         watched[key] = (*watched.get(key, ()), plate)
         for near in confused_plates(key):
             alike[near] = (*alike.get(near, ()), plate)
-    by_name: dict[str, tuple[WatchedName, ...]] = {}
-    for name in names:
-        normal = normal_name(name.name)
-        by_name[normal] = (*by_name.get(normal, ()), name)
     return Book(
         version=f"{head.book.version}+{reader.digest('book.toml', 'rules', 'texts')}",
         lists_version=reader.digest("lists"),
         random_share=head.shares.random_share,
         yellow_at=head.thresholds.yellow_at,
         red_at=head.thresholds.red_at,
-        name_match_at=head.names.match_at,
         valid_s=head.answer.valid_s,
         obligation_s=head.answer.obligation_s,
         rates=head.currency,
         texts=texts,
         inspections=head.inspection,
-        index=index_rules(rules),
+        rules=index_rules(rules),
         plates=watched,
         alike_plates=alike,
-        names=by_name,
+        names=list_names(names, head.names.match_at),
     )
 
 
@@ -300,7 +298,9 @@ def _book_faults(entries: list[Dated], rules: list[Rule], texts: Mapping[str, An
             yield f"{entry.id}: id used twice"
         seen.add(entry.id)
     yield from (f"texts: {key}: missing" for key in OWN_TEXTS if key not in texts)
-    for bucket in index_rules(rules).values():
-        for key, sharing in bucket.items():
-            if len(sharing) > MAX_FAN_OUT:
-                yield f"{sharing[0].id}: {len(sharing)} rules share the key {key}: at most {MAX_FAN_OUT}"
+    sharing: dict[tuple[Template, tuple[str, ...]], list[str]] = {}
+    for rule in rules:
+        sharing.setdefault((ordered(tuple(rule.match)), access_key(rule)), []).append(rule.id)
+    for (_, key), ids in sharing.items():
+        if len(ids) > MAX_FAN_OUT:
+            yield f"{ids[0]}: {len(ids)} rules share the key {key}: at most {MAX_FAN_OUT}"

@@ -52,6 +52,7 @@ def test_the_template_says_every_default_and_nothing_else() -> None:
         ("[log]\nlevel = 'loud'", "log.level: 'loud', expected one of debug, info, warning, error"),
         ("[agent]\nid = 'box 1'", "agent.id: Expected `str` matching regex '^[A-Za-z0-9._-]{1,64}$'"),
         ("[[serial]]\npath = '/dev/x'", "serial[0]: Object missing required field `unit`"),
+        ("[[serial]]\nunit = 'a'\npath = 'b'\nrole = 'radio'", "serial[0].role: Invalid enum value 'radio'"),
         ("[[serial]]\nunit = 'a'\npath = 'b'\nbuad = 1", "serial[0]: Object contains unknown field `buad`"),
         ("[operators.x]\nunts = []", "operators[...]: Object contains unknown field `unts`"),
         ("agent = 3", "agent: Expected `object`, got `int`"),
@@ -137,3 +138,26 @@ def test_no_number_that_is_not_finite_and_not_negative_comes_through(key: str, v
         assert f"policy.{key}: Expected" in str(error)
     else:
         assert taken == value and 0 <= taken <= 1e12
+
+
+PORTS = (
+    "[[serial]]\nunit = 'box'\npath = '/dev/a'\n[[serial]]\nunit = 'sign'\npath = '/dev/b'\nrole = 'microcontroller'\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("capture", "said"),
+    [
+        ("ports = ['box']", ["carries positions of vehicles"]),
+        ("ports = ['siren', 'box']", ["siren: expected the unit of a [[serial]] table (box, sign)", "box: carries"]),
+    ],
+)
+def test_ports_of_vehicles_are_not_recorded_by_chance(capture: str, said: list[str]) -> None:
+    text = f"{PORTS}[capture]\n{capture}\n"
+    assert all(word in fault for word, fault in zip(said, faults(text), strict=True))
+
+
+@pytest.mark.parametrize("capture", ["ports = ['sign']", "ports = ['box']\nallow_vehicle_positions = true"])
+def test_ports_that_may_be_recorded(capture: str) -> None:
+    config = parse_config(f"{PORTS}[capture]\n{capture}\n", "box.toml")
+    assert len(config.capture.ports) == 1

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from firmware_bridge.capture import VERSION, Header, Recorder
+
 CORPUS = Path(__file__).parents[1] / "corpus" / "serial"
 COMMAND = [sys.executable, "-m", "firmware_bridge.commands", "decode", "--format"]
 
@@ -71,7 +73,7 @@ def test_damaged_json_is_refused(tmp_path):
     [
         (["nmea", "/no/such/file"], ["/no/such/file", "No such file", "expected"]),
         (["nmea", "/tmp"], ["/tmp", "directory"]),
-        (["ubx"], ["ubx", "not yet supported", "nmea, owntracks, traccar, flespi"]),
+        (["ubx"], ["ubx", "not yet supported", "nmea, ais, ruptela"]),
         (["teltonika", "x"], ["not yet supported"]),
         (["morse"], ["morse"]),
     ],
@@ -112,3 +114,36 @@ def test_each_report_comes_as_soon_as_its_bytes_do():
     assert b"summary" in process.stdout.read()
     process.stdout.close()
     assert process.wait(60) == 0
+
+
+def test_capture_is_known_by_its_first_bytes(tmp_path):
+    header = Header(VERSION, "/dev/gnss", 9_600, "2026-12-01T12:00:00.000Z")
+    recorder = Recorder(tmp_path / "a.blcap", header)
+    log = (CORPUS / "gnss" / "nl2008u.log").read_bytes()
+    for at in range(0, len(log), 500):
+        recorder.record("in", log[at : at + 500], at / 1000)
+    recorder.close()
+    done = decode("nmea", recorder.path)
+    assert done.stdout == decode("nmea", data=log).stdout
+    assert decode("nmea", "--speed", "1000", data=recorder.path.read_bytes()).stdout == done.stdout
+
+
+def test_capture_of_another_version_is_wrong_usage():
+    done = decode("nmea", data=b'{"borderlaneCapture":7,"port":"","baud":1,"startedAt":""}\n')
+    assert done.returncode == 2
+    assert b"version 7; expected 1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "reports"),
+    [("ais", 102), ("ruptela", 1), ("queclink", 1)],
+)
+def test_other_formats(name, reports):
+    if name == "ais":
+        data = (CORPUS / "ais" / "ais-raw-messages.log").read_bytes()
+    else:
+        file = {"ruptela": "ruptela.jsonl", "queclink": "queclink-text.jsonl"}[name]
+        data = json.loads((CORPUS / "telematics" / file).read_text().splitlines()[0])["data"].encode()
+    *found, last = lines(decode(name, data=data))
+    assert len(found) == reports
+    assert last == {"summary": {"accepted": reports, "refused": 0}}

@@ -135,6 +135,43 @@ def test_flespi_cached_position_is_passed_on_as_none():
     assert [event.fix_type for event in decode_flespi(body(lost))] == ["NONE"]
 
 
+def test_flespi_keys_may_be_nested():
+    nested = {"ident": "lorry-7", "timestamp": FLESPI["timestamp"], "position": {}}
+    for name, value in FLESPI.items():
+        if name.startswith("position."):
+            nested["position"][name.removeprefix("position.")] = value
+    assert decode_flespi(body(nested)) == decode_flespi(body(FLESPI))
+
+
+def test_flespi_message_without_a_position_is_neither():
+    assert decode_flespi(body({"ident": "lorry-7", "timestamp": 1, "battery.level": 80})) == []
+
+
+def test_satellites_may_be_written_as_a_fraction():
+    [report] = decode_flespi(body(FLESPI | {"position.satellites": 9.0}))
+    assert (report.satellites, type(report.satellites)) == (9, int)
+
+
+@pytest.mark.parametrize("zone", ["+00:00", "+0000", "Z"])
+def test_traccar_list_with_one_bad_position(zone):
+    good = TRACCAR | {"position": TRACCAR["position"] | {"fixTime": "2026-12-01T12:00:00.000" + zone}}
+    bad = TRACCAR | {"position": TRACCAR["position"] | {"speed": -1}}
+    first, refusal, second = decode_traccar(body([good, bad, good]))
+    assert first == second and first.fix_time_ms == TIME_MS
+    assert refusal.reason == "bad_field"
+
+
+def test_traccar_position_by_itself_names_no_unit():
+    [report] = decode_traccar(body(TRACCAR["position"]))
+    assert (report.unit, report.speed) == (None, pytest.approx(5.14444))
+
+
+def test_traccar_without_anything_that_may_be_missing():
+    position = {"latitude": 47.7, "longitude": 8.6, "fixTime": TIME_MS}
+    [report] = decode_traccar(body({"position": position}))
+    assert report == PositionReport(latitude=47.7, longitude=8.6, fix_time_ms=TIME_MS)
+
+
 DECODERS = {"owntracks": decode_owntracks, "traccar": decode_traccar, "flespi": decode_flespi}
 
 
@@ -176,7 +213,7 @@ DECODERS = {"owntracks": decode_owntracks, "traccar": decode_traccar, "flespi": 
             body({"position": TRACCAR["position"] | {"attributes": {"sat": "x"}}}),
             None,
             "bad_field",
-            "int",
+            "float",
         ),
         ("traccar", body(TRACCAR | {"device": {"uniqueId": "a/b"}}), None, "bad_unit", "unit"),
         ("flespi", body(FLESPI | {"ident": ""}), None, "bad_unit", "unit"),

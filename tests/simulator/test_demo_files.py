@@ -26,13 +26,15 @@ PORT = st.integers(1, 65_535)
 PORTS = st.builds(Ports, PORT, PORT, PORT, PORT)
 CLOCKS = st.builds(ClockTable, speedup=st.floats(0.1, 100.0), origin_s=st.floats(0.0, 4e9))
 PLACES = st.builds(BrokerPlace, st.just("127.0.0.1"), PORT, st.sampled_from(["auto", "5", "3.1.1"]))
-UNITS = st.lists(st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True), max_size=3).map(tuple)
+UNITS = st.lists(
+    st.tuples(st.sampled_from(["receiver", "ais"]), st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)), max_size=3
+).map(tuple)
 
 
 @given(PORTS, PLACES, CLOCKS, UNITS)
 @settings(max_examples=100)
 def test_the_agents_file_reads_back_as_what_was_meant(
-    ports: Ports, place: BrokerPlace, clock: ClockTable, units: tuple[str, ...]
+    ports: Ports, place: BrokerPlace, clock: ClockTable, units: tuple[tuple[str, str], ...]
 ) -> None:
     layout = Layout(Path("run"), ports)
     config = parse_config(agent_toml(layout, place, clock, units), "agent.toml")
@@ -40,8 +42,8 @@ def test_the_agents_file_reads_back_as_what_was_meant(
     assert (config.mqtt.host, config.mqtt.port, config.mqtt.protocol) == (place.host, place.port, place.protocol)
     assert config.clock == clock
     assert config.http.port == ports.agent and config.customs.url == layout.customs_url
-    assert [port.unit for port in config.serial] == list(units)
-    assert [port.path for port in config.serial] == [str(layout.folder / "serial" / unit) for unit in units]
+    assert [(port.role, port.unit) for port in config.serial] == list(units)
+    assert [port.path for port in config.serial] == [str(layout.folder / "serial" / unit) for _, unit in units]
 
 
 @given(PORTS, CLOCKS)

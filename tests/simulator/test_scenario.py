@@ -17,6 +17,7 @@ from simulator.scenario import (
     Behaviour,
     Payload,
     expected_activations,
+    ferry,
     make_scenario,
     serial_unit,
 )
@@ -181,6 +182,14 @@ def test_one_unit_is_on_the_serial_line():
     serial = [plan.unit for plan in DEMO.lorries if plan.payload is Payload.SERIAL]
     assert serial == [serial_unit("1", 200)]
     assert serial_unit("1", 2) is None
+
+
+def test_one_vessel_lands_at_the_ferry_crossing():
+    [vessel] = [plan for plan in DEMO.lorries if plan.payload is Payload.AIS]
+    assert (vessel.unit, vessel.crossing) == (ferry("1", 200), "romanshorn")
+    assert len(expected_activations(vessel, START_S + 60.0)) == 2
+    assert ferry("1", 10) is None
+    assert not [plan for plan in scenario(lorries=10).lorries if plan.payload is Payload.AIS]
 
 
 def test_an_endless_run_goes_on_with_lorries_of_its_own():

@@ -626,7 +626,6 @@ def reachable_positions(value, seen):
         for part in value:
             yield from reachable_positions(part, seen)
     elif hasattr(value, "__slots__"):
-        yield from reachable_positions(getattr(value, "fix", None), seen)  # it may be packed
         for name in itertools.chain.from_iterable(getattr(kind, "__slots__", ()) for kind in type(value).__mro__):
             if not isinstance(getattr(value, name), Place):  # that of the anchor
                 yield from reachable_positions(getattr(value, name), seen)
@@ -657,13 +656,15 @@ def test_feed_never_raises_and_keeps_no_position_outside_the_zones_but_the_newes
         one = fix(x, y, t, seq=k, received_s=T0 + max(t, 0.0) + 40.0, accuracy_m=accuracy)
         fed.append(one)
         found += detector.feed(one)
-        state = detector._units["u"]
+        at = detector._rows["u"]
+        state = detector._awake("u", at)
         if state.place is not None and not state.blind:
             assert state.place[:3] == pytest.approx(INDEX.place(state.fix.latitude, state.fix.longitude)[:3])
         newest_s = detector.last_fix_time("u")
         allowed = {(f.latitude, f.longitude) for f in [*state.held, *(f for f in fed if f.time_s == newest_s)]}
         for position in reachable_positions(state, set()):
             assert position in allowed or not is_stored_outside(INDEX, position), position
+        detector._rest("u", at, state)
         stored = detector.dump("u")
         if stored is not None:
             Detector(INDEX).restore("u", stored)
@@ -726,7 +727,7 @@ def test_a_crowd_is_bounded(monkeypatch):
     for k in range(50):
         detector.feed(fix(-4_000, unit=f"u{k}"))
     assert detector.inside("inside") == {"t", "a"}
-    assert len(detector._units) == 10
+    assert len(detector._rows) == 10
 
 
 def test_events_are_written_as_the_contract_says():

@@ -12,7 +12,7 @@ from agent.errors import JournalError
 from agent.journal import database
 from agent.journal import store as store_module
 from agent.journal.store import Commit, Reader
-from tests.agent.journal.fault_vfs import FaultVFS
+from tests.faults.vfs import FaultVFS
 
 
 class Disk:
@@ -24,7 +24,7 @@ class Disk:
     def fail(self, point, error, sticky):
         self.left, self.error, self.sticky = point, error, sticky
 
-    def before(self, call):
+    def before(self, call, _file, _offset, _data):
         if self.error is None:
             return
         self.left -= 1
@@ -34,10 +34,11 @@ class Disk:
 
 @pytest.fixture
 def disk():
+    """Comes before the stores that are opened on it, and goes after them."""
     disk = Disk()
-    vfs = FaultVFS("faulty", disk.before)
+    vfs = FaultVFS(disk.before)
     yield disk
-    vfs.unregister()
+    vfs.remove()
 
 
 def stored(folder):
@@ -48,12 +49,12 @@ def stored(folder):
 
 @pytest.mark.parametrize("sticky", [False, True], ids=["once", "sticky"])
 @pytest.mark.parametrize("error", [apsw.IOError, apsw.FullError])
-async def test_a_failing_disk_is_never_called_durable(open_store, activation_batch, disk, tmp_path, error, sticky):
+async def test_a_failing_disk_is_never_called_durable(disk, open_store, activation_batch, tmp_path, error, sticky):
     """At every file call of three commits in turn."""
     failures = 0
     for point in range(1, 200):
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
-        store, promised, refused = open_store(vfs="faulty"), [], []
+        store, promised, refused = open_store(), [], []
         await store.commit(activation_batch("before"))
         disk.fail(point, error, sticky)
         for number in range(3):
@@ -77,8 +78,8 @@ async def test_a_failing_disk_is_never_called_durable(open_store, activation_bat
     assert failures >= 6  # each commit writes and syncs
 
 
-async def test_after_an_io_error_nothing_is_built_on_what_nobody_knows(open_store, activation_batch, disk):
-    store = open_store(vfs="faulty")
+async def test_after_an_io_error_nothing_is_built_on_what_nobody_knows(disk, open_store, activation_batch):
+    store = open_store()
     disk.fail(1, apsw.IOError, False)
     with pytest.raises(JournalError, match="write failed"):
         await store.commit(activation_batch("a"))
@@ -87,13 +88,13 @@ async def test_after_an_io_error_nothing_is_built_on_what_nobody_knows(open_stor
     assert store.failure is not None
 
 
-async def test_a_log_that_cannot_be_moved_breaks_no_promise(open_store, activation_batch, disk, tmp_path, monkeypatch):
+async def test_a_log_that_cannot_be_moved_breaks_no_promise(disk, open_store, activation_batch, tmp_path, monkeypatch):
     """What was answered stays, whatever happens to the work after the answer; the next commit is refused."""
     monkeypatch.setattr(store_module, "SPILL_PAGES", 1)
     failed_later = 0
     for point in range(1, 40):
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
-        store = open_store(vfs="faulty")
+        store = open_store()
         disk.fail(point, apsw.IOError, False)
         promised = True
         try:
@@ -149,7 +150,7 @@ async def test_damage_is_put_aside_and_never_silently_replaced(open_store, activ
     path = tmp_path / "data" / database.FILE_NAME
     damaged = path.read_bytes().replace(b'"kind":"ACTIVATED"', b'"kind":"ACTIVATEE"', 1)
     path.write_bytes(damaged)
-    with pytest.raises(JournalError, match=r"damaged and was put into quarantine-\d+: entry"):
+    with pytest.raises(JournalError, match=r"damaged and was put into quarantine-\d+: a page does not fit"):
         open_store()
     assert not path.exists()
     with pytest.raises(JournalError, match="expected a restored"):

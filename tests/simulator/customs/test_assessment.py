@@ -107,7 +107,7 @@ def test_a_prohibition_denies_entry(goods: Make) -> None:
         id="D", owner="o", valid_from=day, valid_to=datetime.date(2026, 12, 31), match={"hs4": "3926"}, points=0,
         text="no-approach", deny=True,
     )  # fmt: skip
-    answer = assess(subject(goods(1)), replace(BOOK, index=index_rules([rule])), NO_COUNTERS, NOW_S, drawn=False)
+    answer = assess(subject(goods(1)), replace(BOOK, rules=index_rules([rule])), NO_COUNTERS, NOW_S, drawn=False)
     assert (answer.routing, answer.routing_control_location) == ("ENTRY_DENIED", "ON_ENTRY")
 
 
@@ -132,7 +132,7 @@ def test_reasons_beyond_the_bound_are_summed(goods: Make) -> None:
         for n in range(60)
     ]
     card = assess(
-        subject(goods(1)), replace(BOOK, index=index_rules(rules)), NO_COUNTERS, NOW_S, drawn=False
+        subject(goods(1)), replace(BOOK, rules=index_rules(rules)), NO_COUNTERS, NOW_S, drawn=False
     ).score_card
     assert card is not None
     assert len(card["reasons"]) == MAX_REASONS

@@ -1,0 +1,222 @@
+"""Which of very many rules fit a declaration: rules sorted by the hash of what they ask for.
+
+A rule asks for the exact values of one to three fields (its access key) and may bound up to three numbers. The
+index holds one row for each rule, sorted by key, in two arrays that may be mapped from files; the cost of a
+question follows the goods items of the declaration, not the number of rules (design/risk.md section 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ITEM_FIELDS = ("hs2", "hs4", "hs6", "hs8", "origin", "dispatch", "document")
+"""Fields of a goods item; `document` may have several values."""
+HEADER_FIELDS = (
+    "procedure",
+    "office",
+    "crossing",
+    "consignor",
+    "consignee",
+    "declarant",
+    "carrier",
+    "plate",
+    "indicator",
+)
+"""Fields of the declaration and its journey; `indicator` may have several values."""
+LATE_FIELDS = frozenset({"office", "crossing", "plate", "indicator"})
+"""Known for certain only at the border; rules that ask for them are matched again there (section 7)."""
+NUMBER_FIELDS = (
+    "value_per_mass_chf_kg",
+    "statistical_value_chf",
+    "net_mass_kg",
+    "gross_mass_kg",
+    "stop_before_border_s",
+    "hour",
+)
+"""Numbers that a rule may bound, in the order of a row of `Question.numbers`."""
+LATE_NUMBERS = frozenset({"stop_before_border_s", "hour"})
+MAX_BOUNDS = 3
+MAX_KEY_FIELDS = 3
+MAX_TEMPLATES = 255
+NO_FIELD = 255
+
+ROW = np.dtype(
+    [
+        ("points", "<i2"),
+        ("flags", "u1"),
+        ("field", "u1", (MAX_BOUNDS,)),
+        ("from_day", "<u2"),
+        ("to_day", "<u2"),
+        ("low", "<f8", (MAX_BOUNDS,)),
+        ("high", "<f8", (MAX_BOUNDS,)),
+    ]
+)
+"""One rule: points, flags, up to three bounds (both ends exclusive), first and last day since 1970."""
+ONLY_IN, ONLY_OUT, YELLOW, RED, DENY, EXPRESSION, LATE = (1 << bit for bit in range(7))
+"""Flags of a row; EXPRESSION = a condition beside the row must hold as well."""
+
+Template = tuple[str, ...]
+Values = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about: one declaration at one crossing, in canonical values.
+
+    Attributes:
+        header: Field to value, of the declaration and its journey.
+        items: The same for each goods item.
+        numbers: `NUMBER_FIELDS` of the declaration without items (row 0) and of each item; NaN = not known.
+        day: Days since 1970.
+        direction: IN or OUT.
+    """
+
+    header: Values
+    items: Sequence[Values]
+    numbers: NDArray[np.float64]
+    day: int
+    direction: str
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A template with its fields told apart, and what its keys begin with."""
+
+    number: bytes
+    header: Template
+    items: Template
+    late: bool
+
+
+def key_hash(salt: bytes, number: int, values: Sequence[str]) -> int:
+    """The 64-bit access key: template number and canonical values, hashed with the salt of the book."""
+    text = "\x1f".join(values).encode()
+    return int.from_bytes(hashlib.blake2b(bytes([number]) + text, digest_size=8, key=salt).digest(), "little")
+
+
+def ordered(fields: Sequence[str]) -> Template:
+    """The fields of a template in the order in which their values are hashed: header first."""
+    return tuple(sorted(fields, key=lambda name: (name in ITEM_FIELDS, name)))
+
+
+class RuleIndex:
+    """Rules by access key.
+
+    Args:
+        templates: Sets of fields that rules ask for, each as `ordered` gives it; their place is their number.
+        keys: uint64, ascending, one for each rule.
+        rows: `ROW`, in the same order.
+        salt: At most 64 bytes, of the book.
+    """
+
+    def __init__(
+        self, templates: Sequence[Template], keys: NDArray[np.uint64], rows: NDArray[Any], salt: bytes
+    ) -> None:
+        if len(keys) != len(rows) or len(templates) > MAX_TEMPLATES:
+            raise ValueError(f"{len(keys)} keys, {len(rows)} rows, {len(templates)} templates")
+        self.keys, self.rows = np.asarray(keys), np.asarray(rows)  # plain views: a memmap pays for each look
+        self._salt = salt
+        self._asked = tuple(_asked(number, fields) for number, fields in enumerate(templates))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def fitting(self, question: Question, late: bool | None = None) -> list[int]:
+        """Numbers of the rows that fit, ascending, each once however many goods items it fits.
+
+        Args:
+            late: Only rules that are matched again at the border, or only the others; None = all.
+        """
+        rows, items = self._candidates(question)
+        if not rows:
+            return []
+        at = np.array(rows, np.int64)
+        found = self.rows[at]
+        fits = _fits(found, question, np.array(items, np.int64))
+        if late is not None:
+            fits &= ((found["flags"] & LATE) != 0) == late
+        return sorted(set(at[fits].tolist()))
+
+    def _candidates(self, question: Question) -> tuple[list[int], list[int]]:
+        """Rows whose key is met, with the goods item that meets it (0 = none, then from 1)."""
+        asked = list(self._keys(question))
+        if not asked:
+            return [], []
+        wanted = np.array([key for key, _ in asked], np.uint64)
+        first = np.searchsorted(self.keys, wanted, "left")
+        known = first < len(self.keys)
+        known[known] = self.keys[first[known]] == wanted[known]
+        rows: list[int] = []
+        items: list[int] = []
+        everywhere = range(len(question.items) + 1)
+        for met in np.flatnonzero(known).tolist():
+            item = asked[met][1]
+            last = int(np.searchsorted(self.keys, wanted[met], "right"))
+            for row in range(int(first[met]), last):
+                if item:
+                    rows.append(row)
+                    items.append(item)
+                else:  # asks for nothing of an item: its bounds may hold for any of them
+                    rows += [row] * len(everywhere)
+                    items += everywhere
+        return rows, items
+
+    def _keys(self, question: Question) -> Iterator[tuple[int, int]]:
+        """Keys of the question with the item they are of; 0 = of the declaration itself."""
+        salt, blake2b = self._salt, hashlib.blake2b
+        for asked in self._asked:
+            heads = _joined(question.header, asked.header)
+            if not heads:
+                continue
+            for item, values in enumerate(question.items if asked.items else (), start=1):
+                for head, tail in product(heads, _joined(values, asked.items)):
+                    text = f"{head}\x1f{tail}" if asked.header else tail
+                    digest = blake2b(asked.number + text.encode(), digest_size=8, key=salt).digest()
+                    yield int.from_bytes(digest, "little"), item
+            if not asked.items:
+                for head in heads:
+                    digest = blake2b(asked.number + head.encode(), digest_size=8, key=salt).digest()
+                    yield int.from_bytes(digest, "little"), 0
+
+
+def _asked(number: int, fields: Template) -> _Asked:
+    header = tuple(name for name in fields if name in HEADER_FIELDS)
+    items = tuple(name for name in fields if name in ITEM_FIELDS)
+    if fields != ordered(fields) or len(header) + len(items) != len(fields) or not fields:
+        raise ValueError(f"template {fields}: expected known fields, header fields first")
+    return _Asked(bytes([number]), header, items, any(name in LATE_FIELDS for name in fields))
+
+
+def _joined(values: Values, fields: Template) -> Sequence[str]:
+    """The texts to hash: one, several where a field has several values, none where a field is not known."""
+    if len(fields) == 1:
+        only = values.get(fields[0])
+        return () if only is None else (only,) if isinstance(only, str) else only
+    parts: list[Sequence[str]] = []
+    for name in fields:
+        value = values.get(name)
+        if value is None:
+            return ()
+        parts.append((value,) if isinstance(value, str) else value)
+    return ["\x1f".join(one) for one in product(*parts)]
+
+
+def _fits(found: NDArray[Any], question: Question, items: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each candidate is in force, of this direction, and within its bounds."""
+    other = ONLY_OUT if question.direction == "IN" else ONLY_IN
+    fits: NDArray[np.bool_] = (found["flags"] & other) == 0
+    fits &= (found["from_day"] <= question.day) & (question.day <= found["to_day"])
+    field = found["field"]
+    bounded = field != NO_FIELD
+    if bounded.any():
+        value = question.numbers[items[:, None], np.where(bounded, field, 0)]
+        within = (value > found["low"]) & (value < found["high"])  # false for NaN: what is not known meets no bound
+        fits &= (within | ~bounded).all(axis=1)
+    return fits
