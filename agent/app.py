@@ -17,7 +17,14 @@ import msgspec
 import structlog
 
 from agent import desk, logs
-from agent.activation.events import FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
+from agent.activation.events import (
+    FeedRowArrived,
+    InstructionOut,
+    ModeChanged,
+    OfficerDecided,
+    ReceiptArrived,
+    ReferenceTaken,
+)
 from agent.batch import FEED, Surroundings
 from agent.checkpoints import Checkpoints
 from agent.clock import SteadyClock
@@ -27,7 +34,7 @@ from agent.delivery.display import display_text
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
-from agent.domain.routing import Assessment
+from agent.domain.routing import Assessment, ConditionalAnswer
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
@@ -48,8 +55,10 @@ from agent.mqtt_link import BrokerAddress, Will, client_ids
 from agent.outbox import Outbox, Performed
 from agent.pipeline import Happened, Measured, Outlets, Pipeline, Received
 from agent.postings import sealer
+from agent.reference import ReferenceData
 from agent.register import Register
 from agent.risk.client import CustomsClient
+from agent.risk.conditional import WhenCut, verified_conditional
 from agent.risk.exchange import verified_assessment
 from agent.sheet import Site
 from agent.status.api import Desk, OverrideRequest, agent_application
@@ -109,6 +118,7 @@ class App:
         self._stop = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._refused_rows: list[Refused] = []
+        self._reference_told: tuple[str, int] | None = None
         self._open()
 
     # --- building ---------------------------------------------------------------------------------------------
@@ -250,6 +260,9 @@ class App:
         )
 
         self._watchdog = Watchdog(Watched(source, store.come_round))
+        data = self.folder / self.config.agent.data_dir
+        self._reference = ReferenceData(data, self.parts.feed, self._authority, self.clock, self._reference_taken)
+        pipeline.line_cut(self._reference.cut)
 
     def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
         """The source on one serial port, by its role."""
@@ -338,6 +351,7 @@ class App:
             ("outbox", self.parts.outbox.run()),
             ("mqtt", self._read_broker()),
             ("feed", self._read_feed()),
+            ("reference", self._reference.run()),
             ("mode", self._watch_mode()),
             ("checkpoints", self.parts.checkpoints.run()),
             ("retention", self._keep_retention()),
@@ -385,14 +399,28 @@ class App:
         """A row with what the authority raised since, each with a good signature."""
         raised: list[Assessment] = []
         tokens: list[str] = []
+        conditional: list[ConditionalAnswer] = []
         refused = 0
+        for fields in row.conditional:
+            try:
+                conditional.append(verified_conditional(fields, self._authority))
+            except BadSignature:
+                refused += 1
         for one in row.raised:
             try:
                 raised.append(verified_assessment(msgspec.convert(one, Assessment), self._authority))
                 tokens.append(str(one.get("signature")))
             except (BadSignature, msgspec.ValidationError):
                 refused += 1
-        return FeedRowArrived(row, tuple(raised), refused, tuple(tokens))
+        return FeedRowArrived(row, tuple(raised), refused, tuple(tokens), tuple(conditional))
+
+    async def _reference_taken(self, cut: WhenCut) -> None:
+        self.parts.pipeline.line_cut(cut)
+        news = (cut.version, cut.list_number)
+        if news != self._reference_told:
+            self._reference_told = news
+            issued_at = rfc3339(cut.list_issued_s) if cut.list_number >= 0 else None
+            await self.parts.pipeline.submit(Happened((ReferenceTaken(cut.version, cut.list_number, issued_at),)))
 
     async def _keep_retention(self) -> None:
         """What is over age goes: at the start what aged meanwhile, then every minute."""
@@ -537,7 +565,7 @@ class App:
             LOG.error("reload_refused", reason=str(error), zone_set=self.register.zone_set.version)
             return
         logs.configure(config.log.format, config.log.level)
-        self.parts.pipeline.swap(index, digest, Site(self.agent, config.policy))
+        self.parts.pipeline.swap(index, digest, Site(self.agent, config.policy, cut=self._reference.cut))
         LOG.info("reloaded", zone_set=index.zone_set.version)
 
 

@@ -10,6 +10,7 @@ import hmac
 
 import msgspec
 
+from agent import line_cut
 from agent.activation.effects import AskedDeclaration, AskRisk, ReportActivation, SendNotice
 from agent.activation.events import (
     ActivationZoneEntered,
@@ -52,7 +53,7 @@ from agent.activation.passage import EITHER, UNDER_WAY, Passage, PassageStage
 from agent.domain.declaration import DeclarationReference
 from agent.domain.identifiers import activation_id
 from agent.domain.instruction import Action, ReasonCode
-from agent.instruction import deadlines, lifecycle
+from agent.instruction import lifecycle
 from agent.instruction.budget import Budget, budget
 from agent.instruction.combination import Cause
 from agent.instruction.lifecycle import InstructionState, instruction_key
@@ -365,7 +366,7 @@ class Arrival:
         if journey is not None and required:
             begun = ask(self.sheet, begun, journey, _indicators(self.event))
         turn = lifecycle.Turn(begun).then(lifecycle.settle(begun, self.sheet.site, self.sheet.now_s))
-        self.sheet.take(turn.then(deadlines.deadline(turn.state, self.sheet.site, self.sheet.now_s)))
+        self.sheet.take(turn.then(line_cut.deadline(self.sheet, turn.state)))
         passage = self.sheet.passage(self.passage.key) or self.passage
         _join(self.sheet, passage, journey.key if journey else None, key)
 

@@ -207,6 +207,7 @@ class Gathering:
         digests = {row.activation_id: digest_of(row.body) for one in posted for row in one.activations}
         self._entries += with_events([draft_of(entry, digests) for entry in decision.entries], told)
         self._papers += papers_of(event, [row for one in posted for row in one.activations])
+        self._papers += decision.papers
 
     def outcome(self, done: Iterable[int], dropped: Iterable[int], retried: Iterable[Retry]) -> None:
         """What became of outbox rows."""

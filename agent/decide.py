@@ -12,6 +12,7 @@ from typing import assert_never
 
 import msgspec
 
+from agent import line_cut
 from agent.activation.effects import ClearInstruction, Effect, SendNotice
 from agent.activation.events import (
     ActivationAnswered,
@@ -29,6 +30,7 @@ from agent.activation.events import (
     OfficerDecided,
     Progressed,
     ReceiptArrived,
+    ReferenceTaken,
     RiskAnswered,
     UnitHeard,
     WitnessSeen,
@@ -121,6 +123,8 @@ def _take(sheet: Sheet, event: Event) -> None:
             _deadline(sheet, now_s)
         case ModeChanged(mode, degraded):
             _mode_changed(sheet, mode, degraded)
+        case ReferenceTaken(version, revocations, issued_at):
+            sheet.note("REFERENCE_TAKEN", version=version, revocations=revocations, issuedAt=issued_at)
         case UnitHeard():
             _heard(sheet, event)
         case _:
@@ -134,9 +138,14 @@ def _mode_changed(sheet: Sheet, mode: str, degraded: tuple[str, ...]) -> None:
     if NO_WAITING.isdisjoint(degraded):
         return
     for state in tuple(sheet.view.waiting()):
-        if state.action is None and state.due_s is not None and state.limit_s is not None:
-            now = Budget(state.limit_s, min(state.due_s, sheet.now_s))
-            _instruction_due(sheet, lifecycle.shorten(state, now), sheet.now_s)
+        if state.action is not None or state.due_s is None or state.limit_s is None:
+            continue
+        now = Budget(state.limit_s, min(state.due_s, sheet.now_s))
+        state = lifecycle.shorten(state, now)
+        if "CLOCK_UNTRUSTED" in degraded:  # no answer's times can be judged, nor a conditional one's
+            cause = Cause(action=Action.HOLD, reason=ReasonCode.CLOCK_UNTRUSTED, since_s=sheet.now_s)
+            state = msgspec.structs.replace(state, causes=lifecycle.with_causes(state.causes, (cause,)))
+        _instruction_due(sheet, state, sheet.now_s)
 
 
 def _detected(sheet: Sheet, event: Detected) -> None:
@@ -262,7 +271,7 @@ def _feed_row(sheet: Sheet, event: FeedRowArrived) -> None:
 
 def _take_row(sheet: Sheet, event: FeedRowArrived, known: Journey | None) -> None:
     row = event.row
-    journey = from_row(known, row, sheet.now_s, sheet.site.policy.journey_expiry_s)
+    journey = from_row(known, row, sheet.now_s, sheet.site.policy.journey_expiry_s, event.conditional)
     if journey is None:
         sheet.refuse("OUT_OF_SEQUENCE", f"FEED_{row.state}", jrn=row.jrn, marker=row.marker)
         return
@@ -570,7 +579,7 @@ def _lost_for_good(sheet: Sheet, journey: Journey, now_s: float) -> None:
 
 
 def _instruction_due(sheet: Sheet, due: InstructionState, now_s: float) -> None:
-    turn = deadlines.deadline(due, sheet.site, now_s)
+    turn = line_cut.deadline(sheet, due)
     effects = tuple(effect for effect in turn.effects if not _is_superseded(sheet, due, effect))
     state = sheet.take(replace(turn, effects=effects))
     if state.forget_s is not None and state.forget_s <= now_s:

@@ -22,6 +22,7 @@ from agent.journal.batch import Committed, Retry
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
 from agent.register import Register
+from agent.risk.conditional import WhenCut
 from agent.sheet import Site
 from agent.status.live import Metrics
 from agent.status.signs import Signs
@@ -117,6 +118,7 @@ class Pipeline:
         self._swap: Swap | None = None
         self._may_write = may_write
         self.signs = Signs()
+        self._cut: WhenCut | None = None
 
     @property
     def waiting(self) -> int:
@@ -146,6 +148,10 @@ class Pipeline:
     def swap(self, index: ZoneIndex, digest: str, site: Site) -> None:
         """Put another zone set and other settings in force before the next batch."""
         self._swap = Swap(index, digest, site)
+
+    def line_cut(self, cut: WhenCut) -> None:
+        """Put other rules for a cut line in force before the next batch."""
+        self._cut = cut
 
     async def run(self) -> None:
         """Batch after batch, for ever.
@@ -193,6 +199,8 @@ class Pipeline:
 
     def _begin(self) -> Gathering:
         """A batch, under the new zone set if one has come."""
+        if self._cut is not None:
+            self.around, self._cut = replace(self.around, site=replace(self.around.site, cut=self._cut)), None
         swap, self._swap = self._swap, None
         if swap is None:
             return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.domain.declaration import ControlResult, FeedRow
 from agent.domain.instruction import Action
-from agent.domain.routing import Assessment
+from agent.domain.routing import Assessment, ConditionalAnswer
 from zones.events import DetectionEvent, Direction, Kind, Notice
 
 
@@ -59,6 +59,18 @@ class FeedRowArrived:
     refused: int = 0
     tokens: tuple[str, ...] = ()
     """The JWS of each of `raised`, in its order."""
+    conditional: tuple[ConditionalAnswer, ...] = ()
+    """`row.conditional`, verified, each with its signature; bad ones count in `refused` too."""
+
+
+@dataclass(frozen=True)
+class ReferenceTaken:
+    """Newer reference data of the authority are in force."""
+
+    version: str
+    revocations: int
+    """Number of the revocation list."""
+    issued_at: str | None
 
 
 @dataclass(frozen=True)
@@ -210,6 +222,7 @@ Event = (
     | WitnessSeen
     | DeadlinePassed
     | ModeChanged
+    | ReferenceTaken
     | UnitHeard
 )
 """Everything `agent.decide.decide` takes."""

@@ -205,6 +205,8 @@ class FeedRow(Message, frozen=True):
     """Results so far for the declarations of this journey."""
     raised: tuple[dict[str, Any], ...] = ()
     """Assessments raised by the authority after the first answer, signed."""
+    conditional: tuple[dict[str, Any], ...] = ()
+    """Conditional answers of the authority for the declarations of this journey, signed."""
     instruction_version: int = 0
     """Highest instruction version reported; a second agent goes on from there."""
 

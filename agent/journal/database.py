@@ -30,6 +30,8 @@ MIN_SQLITE = (3, 51, 3)
 """Before it, two connections could corrupt a write-ahead log (WAL-reset bug)."""
 APPLICATION_ID = 0x426F4C61  # "BoLa"
 SCHEMA_VERSION = 2
+YOUNGER = "(`database.YOUNGER`).\n"
+"""Ends the comment in schema.sql below which every statement says IF NOT EXISTS."""
 BUSY_TIMEOUT_MS = 5_000
 WAL_LIMIT_BYTES = 64 << 20
 PAGE_BYTES = 4_096
@@ -64,6 +66,11 @@ def lock_folder(folder: Path) -> int:
         os.close(lock)
         raise AlreadyRunning(f"{folder}: another agent holds this data folder") from error
     return lock
+
+
+def younger_tables() -> str:
+    """Statements that make what the first data folders did not have, if it is missing."""
+    return resources.files(__package__).joinpath("schema.sql").read_text("utf-8").partition(YOUNGER)[2]
 
 
 def create_if_absent(folder: Path) -> None:

@@ -15,25 +15,6 @@ import apsw
 from agent.journal.batch import PaperRow
 from agent.journal.evidence import decrypt, encrypt, new_key
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS paper_key (
-    id        INTEGER PRIMARY KEY,
-    owner     TEXT NOT NULL UNIQUE,
-    key       BLOB NOT NULL,
-    newest_ms INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS paper (
-    id            INTEGER PRIMARY KEY,
-    key_id        INTEGER NOT NULL,
-    kind          TEXT NOT NULL,
-    activation_id TEXT,
-    at_ms         INTEGER NOT NULL,
-    body          BLOB NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS paper_by_key ON paper (key_id);
-CREATE INDEX IF NOT EXISTS paper_key_by_age ON paper_key (newest_ms);
-"""
-"""Younger than the first data folders: made when a journal without them is opened."""
 NONCE_BYTES = 12
 
 

@@ -46,7 +46,7 @@ from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, 
 from agent.journal.evidence import KeyRing, Purged, write_telemetry
 from agent.journal.examine import faults_at_start
 from agent.journal.merkle import CompactRange, checkpoint_due, sign_checkpoint
-from agent.journal.papers import SCHEMA, write_papers
+from agent.journal.papers import write_papers
 from agent.journal.reader import Reader
 from agent.journal.retention import is_due, purge
 
@@ -574,7 +574,7 @@ def _made_by_now(connection: apsw.Connection) -> None:
     """Tables that are younger than the folder."""
     try:
         with connection:
-            connection.execute(SCHEMA)
+            connection.execute(database.younger_tables())
     except apsw.Error as error:
         raise JournalError(f"the journal cannot be written: {error}") from error
 

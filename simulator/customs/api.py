@@ -38,7 +38,7 @@ from agent.web import (
 )
 from simulator.customs.declarations import ValidationAnswer, jrn_is_good
 from simulator.customs.office import ControlAnswer, HeadRefused, Office, Reconciliation, Refused, RoutingRow
-from simulator.customs.reference import ReferenceData
+from simulator.customs.reference import ReferenceData, signed_reference_data
 from simulator.customs.register import Register
 from simulator.customs.store import MAX_PAGE, ActivationRecord
 
@@ -153,7 +153,7 @@ class CustomsApi:
         self._office = office
         self._clock = clock
         self.reference = reference
-        """Replaced whole when rules are read anew."""
+        """Unsigned; replaced whole when rules are read anew."""
         self.faults = faults
 
     @property
@@ -319,8 +319,11 @@ class CustomsApi:
         return Stored()
 
     async def reference_data(self, _call: Call) -> ReferenceData:
-        """Reference data in force."""
-        return self.reference
+        """Reference data in force, with the revocation list as of now; signed for each answer."""
+        now_s = self._clock.now_s()
+        revocations = await self._write(lambda: self._office.revocations(now_s))
+        newest = msgspec.structs.replace(self.reference, revocations=revocations)
+        return signed_reference_data(newest, self._office.key, self._office.kid)
 
     # --- reading ---
 

@@ -79,6 +79,9 @@ ADDED = """
 CREATE TABLE IF NOT EXISTS superseded_checkpoint(
   agent TEXT NOT NULL, size INTEGER NOT NULL, root TEXT NOT NULL, body TEXT NOT NULL, received_at TEXT NOT NULL,
   officer TEXT NOT NULL, reason TEXT NOT NULL, superseded_at TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS conditional(
+  activation_id TEXT PRIMARY KEY, jrn TEXT NOT NULL, until_ms INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS conditional_jrn ON conditional(jrn);
 """
 """Tables that came later; older registers get them when they are opened."""
 
@@ -433,6 +436,29 @@ class Store:
             for kind, value, seen, found in self._db.execute("SELECT kind, value, seen, found FROM counter")
         }
         return Counters(counts, counts.get(("", "all"), Count()), self.number("result"))
+
+    # --- conditional answers ---
+
+    def put_conditional(self, activation_id: str, jrn: str, until_s: float) -> None:
+        """Note that a conditional answer was given; one that was revoked holds again."""
+        self._db.execute("INSERT OR REPLACE INTO conditional VALUES(?, ?, ?, 0)", (activation_id, jrn, _ms(until_s)))
+
+    def revoke_conditional(self, jrn: str | None, now_s: float, but: Iterable[str] = ()) -> int:
+        """Revoke what was given for a journey (None = for all) and has not run out; how many."""
+        kept = set(but)
+        given = self._db.execute(
+            "SELECT activation_id FROM conditional WHERE revoked = 0 AND until_ms > ? AND (? IS NULL OR jrn = ?)",
+            (_ms(now_s), jrn, jrn),
+        ).fetchall()
+        gone = [(str(row[0]),) for row in given if row[0] not in kept]
+        self._db.executemany("UPDATE conditional SET revoked = 1 WHERE activation_id = ?", gone)
+        return len(gone)
+
+    def revoked(self, now_s: float) -> tuple[str, ...]:
+        """Ids of revoked conditional answers that have not run out; what has is forgotten."""
+        self._db.execute("DELETE FROM conditional WHERE until_ms <= ?", (_ms(now_s),))
+        rows = self._db.execute("SELECT activation_id FROM conditional WHERE revoked = 1 ORDER BY activation_id")
+        return tuple(str(row[0]) for row in rows)
 
     # --- checkpoints ---
 

@@ -930,14 +930,21 @@ def check_due_only_earlier(old, new):
         assert new.limit_s <= old.limit_s
 
 
-@pytest.mark.parametrize("mode", ["RISK_DEGRADED", "UPLINK_LOST", "CLOCK_UNTRUSTED"])
-def test_when_nobody_waits_any_more_those_who_do_are_told_hold_at_once(mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("RISK_DEGRADED", "HOLD NO_ANSWER"),
+        ("UPLINK_LOST", "HOLD NO_ANSWER"),
+        ("CLOCK_UNTRUSTED", "HOLD CLOCK_UNTRUSTED"),
+    ],
+)
+def test_when_nobody_waits_any_more_those_who_do_are_told_hold_at_once(mode: str, told: str) -> None:
     border = at_activation()
     assert border.told is None
     border.take(ModeChanged(mode, (mode,)), after_s=0.5)
-    assert border.told == "HOLD NO_ANSWER"
+    assert border.told == told
     border.answer()
-    assert border.told == "HOLD NO_ANSWER", "what comes late is never obeyed"
+    assert border.told == told, "what comes late is never obeyed"
 
 
 @pytest.mark.parametrize("mode", ["NORMAL", "BROKER_LOST", "GNSS_UNTRUSTED"])

@@ -16,6 +16,7 @@ from simulator.demo_files import (
     Ports,
     agent_toml,
     customs_toml,
+    every_second_crossing,
     lorries_config,
     room_toml,
     write_lorries,
@@ -82,3 +83,12 @@ def test_all_parts_are_told_the_same_places(tmp_path: Path) -> None:
     assert (tmp_path / agent.agent.signing_key).parent == layout.agent_key.parent
     assert tmp_path / agent.agent.data_dir == layout.agent_data
     assert (tmp_path / agent.customs.authority_keys["authority-1"]).parent == layout.customs_data
+
+
+def test_conditional_answers_count_at_every_second_crossing_where_that_is_asked_for() -> None:
+    crossings = every_second_crossing()
+    assert len(crossings) == 32 and list(crossings) == sorted(crossings)
+    text = customs_toml(ClockTable(), crossings)
+    assert parse_tables(text, "customs.toml", CustomsConfig, CHOICES, {}).risk.conditional_crossings == crossings
+    default = parse_tables(customs_toml(ClockTable()), "customs.toml", CustomsConfig, CHOICES, {})
+    assert default.risk.conditional_crossings == ()
