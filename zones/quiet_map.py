@@ -49,9 +49,7 @@ def holds(box: Box, latitude: float, longitude: float) -> bool:
     return box[0] < latitude < box[2] and box[1] < longitude < box[3]
 
 
-def leads_on(
-    box: Box, to_box: Box, latitude: float, longitude: float, to_latitude: float, to_longitude: float
-) -> bool:
+def leads_on(box: Box, to_box: Box, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
     """Whether the straight way from a position in one box to one in another is in the first, then in the second.
 
     Boxes are convex, so it is if its middle is in both.

@@ -90,9 +90,9 @@ class TreePart:
         west, east, south, north = min(x0, x1) - 1.0, max(x0, x1) + 1.0, min(y0, y1) - 1.0, max(y0, y1) + 1.0
         for zone in self._squares_of(west, south, east, north):
             bounds = zone.bounds
-            if bounds[0] <= east and bounds[2] >= west and bounds[1] <= north and bounds[3] >= south:
-                if not keeps_clear(_edges_of(zone, south, north), x0, y0, x1, y1):
-                    return False
+            near = bounds[0] <= east and bounds[2] >= west and bounds[1] <= north and bounds[3] >= south
+            if near and not keeps_clear(_edges_of(zone, south, north), x0, y0, x1, y1):
+                return False
         return True
 
     def _squares_of(self, west: float, south: float, east: float, north: float) -> Iterator[CompiledZone]:

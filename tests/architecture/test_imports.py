@@ -74,8 +74,8 @@ def test_each_outside_thing_has_few_owners(outer: str) -> None:
         "serial": {"firmware_bridge.port"},
         "apsw": {
             "agent.journal.commands", "agent.journal.database", "agent.journal.evidence", "agent.journal.examine",
-            "agent.journal.papers", "agent.journal.reader", "agent.journal.retention", "agent.journal.store",
-            "agent.journal.tables", "simulator.customs.store",
+            "agent.journal.page_check", "agent.journal.papers", "agent.journal.reader", "agent.journal.retention",
+            "agent.journal.store", "agent.journal.tables", "simulator.customs.store",
         },
         "sqlite3": set(),
     }  # fmt: skip

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.domain.declaration import ControlResult, DeclarationReference, FeedRow
+from agent.domain.declaration import ControlResult, DeclarationReference, FeedRow, PlannedCrossing
 from agent.domain.identifiers import activation_id
 from agent.domain.routing import Assessment
 from agent.journal.handover import HeadPosted, proof_text
 from agent.journal.merkle import CompactRange, consistency_onward, sign_checkpoint
 from agent.journal.verify import leaf_hash
+from agent.risk.conditional import verified_conditional
 from agent.risk.exchange import (
     ActivatedDeclaration,
     ActivationAnswer,
@@ -386,3 +387,68 @@ def test_what_is_no_checkpoint(office: Office, text: str) -> None:
     with pytest.raises(Refused) as refused:
         office.record_checkpoint(HeadPosted(agent="a", checkpoint=text), NOW_S)
     assert (refused.value.status, refused.value.field) == (422, "$.checkpoint")
+
+
+# --- conditional answers ---
+
+
+@pytest.fixture
+def linked(office: Office, goods: Make, journey: Make, mrn: Make) -> Callable[..., list[dict[str, Any]]]:
+    """Declares goods and a journey with them; the conditional answers in its newest row of the feed."""
+    office.conditional = frozenset({"thayngen"})
+    office.book = replace(office.book, random_share=0.0)
+    office.register = replace(office.register, conditional=office.conditional_answers)
+
+    def link(number: int = 1, jrn: str = "J", amend: bool = False, **changes: Any) -> list[dict[str, Any]]:
+        office.register.submit_goods([goods(number)], NOW_S, amend=False)
+        office.register.submit_journeys([journey(jrn, mrn(number), **changes)], NOW_S, amend=amend)
+        return rows_of(office)[jrn]
+
+    return link
+
+
+def rows_of(office: Office) -> dict[str, list[dict[str, Any]]]:
+    rows = [msgspec.json.decode(body, type=FeedRow) for _, body in office.store.feed(0, 100)]
+    return {row.jrn: list(row.conditional) for row in rows}
+
+
+def test_a_journey_that_is_in_order_gets_a_conditional_answer(office: Office, linked: Make, mrn: Make) -> None:
+    (fields,) = linked()
+    answer = verified_conditional(fields, {"authority-1": office.key})
+    key = activation_id(mrn(1), 1, "J", "thayngen", "IN")
+    assert (answer.activation_id, answer.routing, answer.list_number) == (key, "TO_ENTRY", 0)
+    assert office.revocations(NOW_S).activation_ids == ()
+
+
+def test_by_default_nobody_gets_one(office: Office, goods: Make, journey: Make, mrn: Make) -> None:
+    office.register.submit_goods([goods(1)], NOW_S, amend=False)
+    office.register.submit_journeys([journey("J", mrn(1))], NOW_S, amend=False)
+    assert rows_of(office) == {"J": []}
+
+
+def test_who_would_be_controlled_gets_none(office: Office, linked: Make) -> None:
+    office.book = replace(office.book, random_share=1.0)  # the lot falls on everybody
+    assert linked() == []
+
+
+def test_elsewhere_nobody_gets_one(linked: Make) -> None:
+    assert linked(planned_crossing=PlannedCrossing(crossing="bargen")) == []
+
+
+def test_what_is_no_longer_given_is_revoked(office: Office, linked: Make) -> None:
+    (first,) = linked()
+    assert linked(amend=True, planned_crossing=PlannedCrossing(crossing="bargen")) == []
+    newest = office.revocations(NOW_S)
+    assert (newest.number, newest.activation_ids) == (1, (first["activationId"],))
+    (again,) = linked(amend=True)
+    assert again["listNumber"] == 1 and office.revocations(NOW_S).activation_ids == (), "given anew, under the new list"
+
+
+def test_a_cancelled_journey_and_other_rules_revoke(office: Office, linked: Make) -> None:
+    (one,), (two,) = linked(1, "J1"), linked(2, "J2", plate="ZH 9")
+    office.register.cancel_journeys(["J1"], NOW_S)
+    assert office.revocations(NOW_S).activation_ids == (one["activationId"],)
+    assert office.revoke_all(NOW_S) == 1
+    assert set(office.revocations(NOW_S).activation_ids) == {one["activationId"], two["activationId"]}
+    assert office.revocations(NOW_S + 86_401.0).activation_ids == (), "what has run out needs no word any more"
+    assert office.revocations(NOW_S).number == 2
