@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from simulator.bench import GROUPS, Figure
+from simulator.bench import GROUPS
+from simulator.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/benchmarks.md"
@@ -31,6 +32,11 @@ them drive within a few kilometres of a crossing, 9.35 % of the fixes lie in a z
 `engine.decode`: MessagePack rows of the inland mix in batches of 100, from bytes to events; `borderlane-maps` the
 same as maps. `engine.zones…`: so many octagons of 150 m at random places of the country; above 2,000 the index is a
 tree. Peers only look up which zones a position is in: no state, no accuracy, no segments, no direction.""",
+    "journal": """What one entry into an activation zone leaves on disk: cursor, detector state, journey, activation,
+signed and chained entry, request (encrypted) and outbox row, in one transaction with `synchronous=FULL`. Wall time:
+one by one the disk is waited for each time; in groups of 32, as under load, once for each group.""",
+    "start": """From the start of the process until `/readyz` says yes, with a broker and without customs; best of
+three. `start.recoverS`: after `kill -9`, with 100,000 journeys of two declarations each in the data folder.""",
     "peers": """JSON positions one by one through the embedded broker, on QoS 0, to one subscriber at a time, which
 publishes events back: borderlane's decoder and detector, Node-RED with a function node that asks turf for the zones
 whose box holds the position, and Node-RED with one geofence node for each of the 64 inbound activation zones.""",

@@ -98,14 +98,17 @@ async def _demo(options: object, as_json: bool) -> int:
 
 
 def bench(
-    groups: Annotated[list[str] | None, typer.Argument(help="What to measure: detection. Default: all.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="What to measure: detection, journal, start. Default: all.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of figures.")] = False,
     scale: Annotated[float, typer.Option(min=0.001, max=1.0, help="Share of the full load, to try it out.")] = 1.0,
 ) -> None:
     """Measure how fast this machine does it, beside what others do in the same run."""
     from rich.console import Console
 
-    from simulator.bench import GROUPS, Figure
+    from simulator.bench import GROUPS
+    from simulator.figure import Figure
 
     for unknown in [group for group in groups or () if group not in GROUPS]:
         typer.echo(f"error: {unknown!r}: expected {', '.join(GROUPS)}", err=True)

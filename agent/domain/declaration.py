@@ -19,8 +19,12 @@ MAX_REFERENCES = 100
 """Goods declarations of one lorry (choice)."""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of messages from outside: camelCase, unknown fields ignored as newer senders add some."""
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """Base of messages from outside: camelCase, unknown fields ignored as newer senders add some.
+
+    No message can be part of a cycle, so the garbage collector need not look at the hundreds of thousands of them
+    that an agent keeps.
+    """
 
 
 class Party(Message, frozen=True):
