@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import functools
 import gc
+import math
 import os
 import signal
 import ssl
+import time
 from collections.abc import Coroutine, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import desk, logs
+from agent import desk, interpreter, logs
 from agent.activation.events import (
+    Event,
     FeedRowArrived,
     InstructionOut,
     ModeChanged,
@@ -27,18 +30,21 @@ from agent.activation.events import (
     ReferenceTaken,
 )
 from agent.batch import FEED, Surroundings
+from agent.booth import Booth
 from agent.checkpoints import Checkpoints
 from agent.clock import SteadyClock
 from agent.condition import Condition, Parts
-from agent.config import Config, ListenerTable, SerialTable, load_config
+from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
 from agent.delivery.display import display_text
+from agent.delivery.sign_channel import Board, SignChannel, board_of, places_of
+from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
 from agent.domain.routing import Assessment, ConditionalAnswer
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
-from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
+from agent.errors import AgentError, ConfigError, JournalError, JournalFull, LinkError, PeerError
 from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
@@ -48,9 +54,10 @@ from agent.ingest.serial_source import SerialUnit
 from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
 from agent.instruction.signing import verify_instruction
+from agent.journal.ballast import NEARLY_FULL
 from agent.journal.batch import Committed, Loaded, Retention
 from agent.journal.entry import Circumstances
-from agent.journal.store import Store
+from agent.journal.store import Purged, Store
 from agent.keys import jwk_of, read_private_key, read_public_keys
 from agent.mqtt_link import BrokerAddress, Will, client_ids
 from agent.outbox import Outbox, Performed
@@ -77,6 +84,11 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
+MEGABYTE = 1 << 20
+SPACE_EVERY_S = 0.5
+"""How often room on the disk is looked for while there is none, wall seconds."""
+DISK_EVERY_S = 10.0
+"""How often it is looked at how full the disk is, wall seconds."""
 PURGE_EVERY_S = 60.0
 """How often what is over age is deleted, wall seconds."""
 DAY_S = 86_400.0
@@ -96,7 +108,9 @@ async def run_agent(config_file: Path) -> None:
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
+    interpreter.share()
     app = App(config, config_file)
+    interpreter.settle_memory()
     try:
         await app.run()
     finally:
@@ -120,6 +134,7 @@ class App:
         self._background: set[asyncio.Task[None]] = set()
         self._refused_rows: list[Refused] = []
         self._reference_told: tuple[str, int] | None = None
+        self._recorders: dict[str, Recorder] = {}
         self._open()
 
     # --- building ---------------------------------------------------------------------------------------------
@@ -135,7 +150,11 @@ class App:
         data = self.folder / config.agent.data_dir
         kept = Retention(config.retention.events_days * DAY_S, config.retention.papers_days * DAY_S)
         seal = sealer(jwk_of(key), self.agent)
-        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, seal=seal, retention=kept)
+        detection = msgspec.json.encode(config.detection).decode()
+        store = Store.open(
+            data, self.agent, key, self.agent, self.version, self.clock,
+            detection=detection, seal=seal, retention=kept, ballast_bytes=config.agent.ballast_mb * MEGABYTE,
+        )  # fmt: skip
         loaded = store.load_state()
         with _uncollected():
             self.register = Register.loaded(index.zone_set, loaded.records)
@@ -201,6 +220,7 @@ class App:
         mqtt, commit = self.config.mqtt, self.config.commit
         address = BrokerAddress(mqtt.host, mqtt.port, mqtt.protocol, mqtt.username, password)
         ids = client_ids(data)
+        stream = mqtt.client == "stream"
         heartbeat = self.topics.heartbeat(self.agent)
         publisher = Publisher(
             address,
@@ -208,6 +228,7 @@ class App:
             will=Will(self.topics.status(self.agent), self.condition.last_message()),
             heartbeat_topic=heartbeat,
             on_connected=self._publish_again,
+            stream=stream,
         )
         source = MqttSource(
             address,
@@ -218,6 +239,7 @@ class App:
             window=mqtt.window,
             batch_messages=commit.messages,
             linger_s=commit.linger_ms / 1000,
+            stream=stream,
             on_lost=publisher.reconnect,
         )
         return publisher, source
@@ -230,7 +252,9 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        self._booth = Booth(self.register, around.detector.index)
+        ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
         checkpoints = Checkpoints(self.agent, store, self.client)
         pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets, checkpoints.settled)
@@ -248,7 +272,8 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
             ),
-            serial=tuple(self._serial(port) for port in self.config.serial),
+            serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
+            signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
             listeners=tuple(
                 AvlSource(
                     self._listener_plan(table, number),
@@ -259,12 +284,22 @@ class App:
                 )
                 for number, table in enumerate(self.config.listener)
             ),
+            recorders=self._recorders,
         )
 
         self._watchdog = Watchdog(Watched(source, store.come_round))
         data = self.folder / self.config.agent.data_dir
         self._reference = ReferenceData(data, self.parts.feed, self._authority, self.clock, self._reference_taken)
         pipeline.line_cut(self._reference.cut)
+
+    def _boards(self) -> dict[str, Board]:
+        """The devices behind which outputs hang."""
+        outputs = self.config.output
+        return {
+            port.unit: board_of(port, outputs, time.time, self._recorder(port))
+            for port in self.config.serial
+            if port.role in DRIVING
+        }
 
     def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
         """The source on one serial port, by its role."""
@@ -307,6 +342,7 @@ class App:
             LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
             return None
         LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        self._recorders[port.unit] = recorder
         return recorder
 
     def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
@@ -333,7 +369,8 @@ class App:
         self.url = runner.url
         self.parts.publisher.start()
         self.parts.source.start()
-        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=self.register.zone_set.version)
+        index = self.parts.pipeline.around.detector.index
+        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=index.version, index=index.kind)
         try:
             async with self.client, self.parts.feed, asyncio.TaskGroup() as group:
                 tasks = [group.create_task(work, name=name) for name, work in self._work()]
@@ -358,12 +395,16 @@ class App:
             ("checkpoints", self.parts.checkpoints.run()),
             ("retention", self._keep_retention()),
             ("watchdog", self._watchdog.run()),
+            ("disk", self._watch_disk()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
+            ("outputs", self.parts.signs.keep_record()),
+            *((f"device {name}", self.parts.signs.listen(name)) for name in self.parts.signs.boards),
         ]
 
     async def close(self) -> None:
         """Stop in order: nothing more is read, what is decided is on disk, the broker is told."""
         parts = self.parts
+        parts.signs.close()
         for unit in parts.serial:
             unit.close()
         for listener in parts.listeners:
@@ -427,10 +468,27 @@ class App:
     async def _keep_retention(self) -> None:
         """What is over age goes: at the start what aged meanwhile, then every minute."""
         while True:
-            purged = await self.parts.store.purge()
+            try:
+                purged = await self.parts.store.purge()
+            except JournalFull:  # deleting takes room, too; the next round will find some
+                purged = Purged()
             if purged.rows or purged.keys:
                 LOG.info("telemetry_purged", rows=purged.rows, keys=purged.keys)
             await asyncio.sleep(0.0 if purged.more else PURGE_EVERY_S)
+
+    async def _watch_disk(self) -> None:
+        """Warn before the disk is full; once it is, look for room until there is some again."""
+        store, warned, looked_s = self.parts.store, False, -DISK_EVERY_S
+        while True:
+            if store.short and await store.regain():
+                LOG.warning("disk_has_room_again")
+            now_s = asyncio.get_running_loop().time()
+            if now_s - looked_s >= DISK_EVERY_S:
+                looked_s, nearly_full = now_s, store.disk_used >= NEARLY_FULL
+                if nearly_full and not warned:
+                    LOG.warning("disk_nearly_full", used_share=round(store.disk_used, 3))
+                warned = nearly_full
+            await asyncio.sleep(SPACE_EVERY_S)
 
     async def _watch_mode(self) -> None:
         condition, told = self.condition, b""
@@ -482,8 +540,7 @@ class App:
             self.parts.pipeline.mark(unit)
 
     def _watermark(self, unit: str, boot_id: str | None, up_to: int) -> None:
-        if self.parts.publisher.connected:
-            self._spawn(self._try_publish(self.topics.watermark(unit), encode_watermark(boot_id, up_to), 0, False))
+        self.parts.publisher.say(self.topics.watermark(unit), encode_watermark(boot_id, up_to))
 
     def _committed(self, committed: Committed) -> None:
         """All of it is on disk: let it out."""
@@ -493,6 +550,27 @@ class App:
             self.stream.publish(StreamEvent(event.seq, event.kind, event.body))
         if committed.checkpoint is not None:
             self.parts.checkpoints.news()
+
+    def _renew_signs(self) -> None:
+        """By the pipeline, after each of its turns: from what is committed, as far as the agent is fit for it."""
+        parts, signs = self.parts, self.parts.signs
+        if not signs.boards:
+            return
+        around = parts.pipeline.around
+        if self._booth.index is not around.detector.index:
+            self._booth = Booth(self.register, around.detector.index)
+        reachable = parts.source.alive and parts.publisher.connected
+        broker_age_s = parts.source.heartbeat_age_s() if reachable else math.inf
+        permissive_ms = permissive_lease_ms(parts.pipeline.degraded, broker_age_s)
+        now_s = self.clock.now_s()
+        plan = {
+            place.output: showing(place, self._booth.waiting(place, around.last, now_s), now_s, permissive_ms > 0)
+            for place in signs.places
+        }
+        signs.renew(plan, permissive_ms)
+
+    async def _record(self, *events: Event) -> None:
+        await self.parts.pipeline.record(*events)
 
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)

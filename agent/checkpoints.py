@@ -12,7 +12,7 @@ import contextlib
 import msgspec
 import structlog
 
-from agent.errors import LinkError
+from agent.errors import JournalFull, LinkError
 from agent.journal.handover import CONFLICT, HeadPosted, held_size, proof_text, prove_from
 from agent.journal.merkle import CompactRange, consistency_onward
 from agent.journal.store import Store
@@ -57,7 +57,7 @@ class Checkpoints:
         Raises:
             JournalError: a head cannot be signed.
         """
-        await self._store.sign_head(at_once=True)
+        await self._sign(at_once=True)
         while True:
             text = self._store.checkpoint
             if text is not None and (text != self._taken or self.refusal):
@@ -67,7 +67,12 @@ class Checkpoints:
                     await self._news.wait()
             self._news.clear()
             if not self.refusal:
-                await self._store.sign_head()
+                await self._sign()
+
+    async def _sign(self, *, at_once: bool = False) -> None:
+        """A disk that is full has no room for a head either; the next round tries again."""
+        with contextlib.suppress(JournalFull):
+            await self._store.sign_head(at_once=at_once)
 
     async def _hand_over(self, text: str) -> None:
         """One head, and once more from where customs says that a proof must begin."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +15,7 @@ import structlog
 from agent.activation.events import ActivationAnswered, Event, InstructionOut
 from agent.checkpoints import Checkpoints
 from agent.clock import Clock, SteadyClock, is_synchronised
+from agent.delivery.sign_channel import OutputView, SignChannel
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
 from agent.ingest.avl_source import AvlSource
@@ -26,9 +27,11 @@ from agent.journal.store import Store
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.register import Register
-from agent.status.api import AgentStatus, ListenerStatus
+from agent.status.api import AgentStatus, ListenerStatus, OutputStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
+from firmware_bridge.capture import Recorder
+from firmware_bridge.outputs import OutputState
 
 if TYPE_CHECKING:
     from agent.ingest.ais_source import AisVessels
@@ -56,7 +59,10 @@ class Parts:
     feed: Feed
     checkpoints: Checkpoints
     serial: tuple[SerialUnit | AisVessels, ...]
+    signs: SignChannel
     listeners: tuple[AvlSource, ...] = ()
+    recorders: Mapping[str, Recorder] = field(default_factory=dict)
+    """Of ports whose raw bytes are recorded, by unit."""
 
 
 class Condition:
@@ -105,26 +111,26 @@ class Condition:
             heartbeat_age_s=0.0 if parts.source.alive else self._heartbeat_age_s(parts),
             clock_difference_s=self._clock_difference_s(parts),
             clock_doubted=self._clock_doubted(parts),
-            gnss_suspect=parts.pipeline.signs.gnss_suspect(time.monotonic()),
+            gnss_suspect=parts.pipeline.doubts.gnss_suspect(time.monotonic()),
             zones_stale=valid_to_s is not None and self._clock.now_s() > valid_to_s,
             journal_writable=not self.readonly_reason(parts),
         )
 
     def readonly_reason(self, parts: Parts) -> str:
         """Why nothing may be written, or empty."""
-        return parts.checkpoints.refusal or ("" if parts.store.failure is None else str(parts.store.failure))
+        return parts.checkpoints.refusal or parts.store.readonly
 
     def _clock_difference_s(self, parts: Parts) -> float:
         """The largest of: a step of the system's clock, a wired receiver, a journal that is ahead of our time."""
         ahead_s = self._clock.wall_s(self.newest_s - self._clock.now_s())
-        receiver_s = parts.pipeline.signs.receiver_difference_s(time.monotonic())
+        receiver_s = parts.pipeline.doubts.receiver_difference_s(time.monotonic())
         return max((self._stepped_s(), receiver_s, max(0.0, ahead_s)), key=abs)
 
     def _stepped_s(self) -> float:
         return self._clock.stepped_s() if isinstance(self._clock, SteadyClock) else 0.0
 
     def _clock_doubted(self, parts: Parts) -> bool:
-        if parts.pipeline.signs.units_doubt_clock(time.monotonic()):
+        if parts.pipeline.doubts.units_doubt_clock(time.monotonic()):
             return True
         return parts.pipeline.around.site.policy.clock_must_be_kept and is_synchronised() is False
 
@@ -158,6 +164,7 @@ class Condition:
 
     def _gauge(self, parts: Parts) -> None:
         metrics, oldest_s = self._metrics, parts.outbox.oldest_s()
+        metrics.disk_used.set(parts.store.disk_used)
         metrics.outbox_pending.set(parts.outbox.pending)
         metrics.outbox_oldest.set(0.0 if oldest_s is None else self._clock.now_s() - oldest_s)
         metrics.link_up.labels("broker").set(parts.source.alive)
@@ -172,6 +179,10 @@ class Condition:
         metrics.zone_set.clear()
         metrics.zone_set.labels(self._register.zone_set.version).set(1)
         metrics.units.set(len(parts.pipeline.around.cursors))
+        for view in parts.signs.views():
+            for state in OutputState:
+                metrics.output.labels(view.place.output, state.name).set(view.measured is state)
+            metrics.output_fault.labels(view.place.output).set(view.fault != "NONE")
 
     # --- figures ----------------------------------------------------------------------------------------------
 
@@ -254,8 +265,10 @@ class Condition:
             fixes=parts.pipeline.fixes_by_result(),
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
-            serial={unit.unit: unit.state.value for unit in parts.serial},
-            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
+            serial={unit.unit: unit.state.value for unit in parts.serial}
+            | {name: board.state.value for name, board in parts.signs.boards.items()},
+            outputs={view.place.output: _output(view) for view in parts.signs.views()},
+            capture={name: recorder.state for name, recorder in parts.recorders.items()},
             listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
         )
 
@@ -266,6 +279,22 @@ class Condition:
             "broker": parts.source.alive and parts.publisher.connected,
             "zones": bool(self._register.zone_set.zones),
         }
+
+
+def _output(view: OutputView) -> OutputStatus:
+    waiting = view.wanted.waiting
+    return OutputStatus(
+        kind=view.place.kind.name.lower(),
+        crossing=view.place.crossing,
+        direction=view.place.direction,
+        lane=view.place.lane or None,
+        wanted=view.wanted.state.name,
+        commanded=None if view.commanded is None else view.commanded.name,
+        measured=None if view.measured is None else view.measured.name,
+        jrn=None if waiting is None else waiting.jrn,
+        unit=None if waiting is None else waiting.unit,
+        fault=view.fault,
+    )
 
 
 def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:

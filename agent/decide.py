@@ -28,6 +28,8 @@ from agent.activation.events import (
     ModeChanged,
     OfficerActivated,
     OfficerDecided,
+    OutputFaulted,
+    OutputShown,
     Progressed,
     ReceiptArrived,
     ReferenceTaken,
@@ -125,6 +127,10 @@ def _take(sheet: Sheet, event: Event) -> None:
             _mode_changed(sheet, mode, degraded)
         case ReferenceTaken(version, revocations, issued_at):
             sheet.note("REFERENCE_TAKEN", version=version, revocations=revocations, issuedAt=issued_at)
+        case OutputShown():
+            _output_shown(sheet, event)
+        case OutputFaulted():
+            _output_faulted(sheet, event)
         case UnitHeard():
             _heard(sheet, event)
         case _:
@@ -146,6 +152,30 @@ def _mode_changed(sheet: Sheet, mode: str, degraded: tuple[str, ...]) -> None:
             cause = Cause(action=Action.HOLD, reason=ReasonCode.CLOCK_UNTRUSTED, since_s=sheet.now_s)
             state = msgspec.structs.replace(state, causes=lifecycle.with_causes(state.causes, (cause,)))
         _instruction_due(sheet, state, sheet.now_s)
+
+
+def _output_shown(sheet: Sheet, event: OutputShown) -> None:
+    """What the driver was shown at the roadside, and by which instruction."""
+    facts = {
+        "output": event.output,
+        "crossing": event.crossing,
+        "direction": event.direction,
+        "state": event.state,
+        "commanded": event.commanded,
+        "decisionRef": event.decision_ref,
+        "jrn": event.jrn,
+        "unit": event.unit,
+        "instructionId": event.instruction_id,
+        "version": event.version,
+    }
+    sheet.note("OUTPUT_SHOWN", **facts)
+    sheet.emit("OUTPUT", **facts)
+
+
+def _output_faulted(sheet: Sheet, event: OutputFaulted) -> None:
+    sheet.note("OUTPUT_FAULT", output=event.output, crossing=event.crossing, fault=event.fault)
+    if event.fault != "NONE":
+        sheet.alarm("OUTPUT_FAULT", None, "", event.crossing, f"{event.output}: {event.fault}")
 
 
 def _detected(sheet: Sheet, event: Detected) -> None:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from agent.activation.events import Event
+from agent.activation.events import Event, FeedRowArrived
 from agent.batch import AVL, Gathering, Surroundings
 from agent.clock import Clock
-from agent.errors import JournalError
+from agent.errors import JournalError, JournalFull
 from agent.ingest.avl_source import Reported
 from agent.ingest.intake import Cursor, watermark
 from agent.ingest.mqtt_source import Batch
 from agent.ingest.wire import Refused
-from agent.journal.batch import Committed, Retry
+from agent.journal.batch import Commit, Committed, Retry
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
 from agent.register import Register
 from agent.risk.conditional import WhenCut
 from agent.sheet import Site
+from agent.status.doubts import Doubts
 from agent.status.live import Metrics
-from agent.status.signs import Signs
 from zones.fix import Fix
 from zones.index import ZoneIndex
 
@@ -36,7 +36,12 @@ BATCH_ITEMS = 64
 LONGEST_WAIT_S = 1.0
 """The pipeline looks at the deadlines at least so often, wall seconds, in case the clock was set."""
 WATERMARK_EVERY_S = 1.0
-"""At most one watermark a second for each unit (design/reliability.md section 2)."""
+"""At most one watermark a second for each unit, wall time (design/reliability.md section 2): it spares the line,
+and lines do not run faster with the clock."""
+FULL_AGAIN_S = 0.25
+"""A commit for which there is no room is tried again after so long."""
+PARKED = 10_000
+"""New work set aside while there is no room; only serial lines, which cannot be stopped, ever reach it."""
 LOG = structlog.get_logger()
 
 
@@ -92,6 +97,8 @@ class Outlets:
     committed: Callable[[Committed], None]
     watermark: Callable[[str, str | None, int], None]
     """Unit, bootId, `upTo`."""
+    decided: Callable[[], None] = lambda: None
+    """After each turn, at least once a second: what the roadside outputs show is renewed here and nowhere else."""
 
 
 class Pipeline:
@@ -117,8 +124,9 @@ class Pipeline:
         self._fixes: Counter[str] = Counter()
         self._swap: Swap | None = None
         self._may_write = may_write
-        self.signs = Signs()
+        self.doubts = Doubts()
         self._cut: WhenCut | None = None
+        self._parked: deque[Input] = deque()
 
     @property
     def waiting(self) -> int:
@@ -161,10 +169,27 @@ class Pipeline:
                 only a start from disk reconciles them.
         """
         while True:
-            items = await self._take()
+            items = self._admitted(await self._take())
             if self._may_write is not None:
                 await self._may_write.wait()
             await self._batch(items)
+            self._outlets.decided()
+
+    def _admitted(self, items: list[Input]) -> list[Input]:
+        """What may be dealt with now: all of it, or without room on the disk only what closes what is open.
+
+        New work waits unacknowledged. Readings of a serial line are lost beyond `PARKED`: nobody sends them again
+        anyway, and the newest says where the vehicle is.
+        """
+        if not self._store.short:
+            parked, self._parked = self._parked, deque()
+            return [*parked, *items]
+        new = [item for item in items if _begins_something(item)]
+        self._parked.extend(new)
+        readings = len(self._parked) - PARKED
+        if readings > 0:
+            self._parked = _without_oldest_readings(self._parked, readings)
+        return [item for item in items if not _begins_something(item)]
 
     async def _take(self) -> list[Input]:
         try:
@@ -204,13 +229,19 @@ class Pipeline:
         swap, self._swap = self._swap, None
         if swap is None:
             return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
-        report = self.around.detector.swap(swap.index)
+        report = self.around.detector.swap(swap.index, self._clock.now_s())
         self.register.swap(swap.index.zone_set)
         circumstances = Circumstances(swap.index.zone_set.version, swap.digest)
         self.around = replace(self.around, site=swap.site, circumstances=circumstances)
         gathering = Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
         gathering.findings(report.detected)
-        LOG.info("zone_set_swapped", zone_set=report.version, adopted=report.adopted, retired=report.retired)
+        LOG.info(
+            "zone_set_swapped",
+            zone_set=report.version,
+            index=swap.index.kind,
+            adopted=report.adopted,
+            retired=report.retired,
+        )
         return gathering
 
     def _absorb(self, gathering: Gathering, item: Input) -> None:
@@ -219,7 +250,7 @@ class Pipeline:
                 for message in batch.messages:
                     gathering.message(message.topic, message.payload, message.received_s)
             case Measured(item=Fix() as fix, source=source):
-                self.signs.receiver(fix.unit, self._clock.wall_s(fix.received_s - fix.time_s), time.monotonic())
+                self.doubts.receiver(fix.unit, self._clock.wall_s(fix.received_s - fix.time_s), time.monotonic())
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):
                 gathering.refuse(refused, source)
@@ -242,13 +273,22 @@ class Pipeline:
             return
         started_s = time.perf_counter()
         try:
-            committed = await self._store.commit(batch)
+            committed = await self._store_when_there_is_room(batch)
         except JournalError:
             LOG.exception("commit_failed", entries=len(batch.entries), effects=len(batch.effects))
             raise
         self._metrics.commit.observe(time.perf_counter() - started_s)
         gathering.install()
         self._outlets.committed(committed)
+
+    async def _store_when_there_is_room(self, batch: Commit) -> Committed:
+        """Commit; on a full disk the same batch again and again, and nothing else meanwhile."""
+        while True:
+            try:
+                return await self._store.commit(batch)
+            except JournalFull:
+                await asyncio.sleep(FULL_AGAIN_S)
+                await self._store.regain()
 
     def _count(self, gathering: Gathering) -> None:
         for (source, result), number in gathering.fixes.items():
@@ -257,9 +297,9 @@ class Pipeline:
         for source, number in gathering.refused.items():
             self._metrics.refusals.labels(source).inc(number)
         now_s = time.monotonic()
-        self.signs.heard(gathering.touched, now_s)
-        self.signs.clock_faults(gathering.clock_faults, now_s)
-        self.signs.jumps(gathering.jumps, now_s)
+        self.doubts.heard(gathering.touched, now_s)
+        self.doubts.clock_faults(gathering.clock_faults, now_s)
+        self.doubts.jumps(gathering.jumps, now_s)
 
     def _mark(self, gathering: Gathering) -> None:
         """Watermarks of units with a journey, from what is committed."""
@@ -268,7 +308,8 @@ class Pipeline:
             cursor = self.around.cursors.get(unit)
             if cursor is None or unit not in self.register.jrns_of_unit:
                 continue
-            if unit in gathering.repeats or now_s - self._marked.get(unit, 0.0) >= WATERMARK_EVERY_S:
+            since_s = self._clock.wall_s(now_s - self._marked.get(unit, 0.0))
+            if unit in gathering.repeats or since_s >= WATERMARK_EVERY_S:
                 self._say_watermark(unit, cursor, now_s)
 
     def _say_watermark(self, unit: str, cursor: Cursor, now_s: float) -> None:
@@ -281,3 +322,22 @@ class Pipeline:
         """Lowest seq that only memory holds: all that a unit outside the tracking zones has sent last."""
         cursor = self.around.cursors[unit]
         return None if self.around.detector.in_tracking(unit) else cursor.highest
+
+
+def _begins_something(item: Input) -> bool:
+    """Whether an item may begin a crossing or a journey; outcomes, answers, officers and modes only go on with one."""
+    match item:
+        case Happened(events=events, marker=marker):
+            return marker is not None or any(isinstance(event, FeedRowArrived) for event in events)
+        case _:
+            return True
+
+
+def _without_oldest_readings(parked: Iterable[Input], count: int) -> deque[Input]:
+    kept: deque[Input] = deque()
+    for item in parked:
+        if count > 0 and isinstance(item, Measured):
+            count -= 1
+        else:
+            kept.append(item)
+    return kept

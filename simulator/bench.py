@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 import shapely
 
 from agent.ingest.wire import decode_positions, encode_list, encode_rows
+from simulator.bench_bridge import bridge
+from simulator.bench_figure import REPEATS, Figure, Tell
 from simulator.bench_journal import journal, start
 from simulator.bench_load import Load, make_load, small_zones
-from simulator.figure import Figure, Tell
 from zones.catalogue import shipped_zone_set
 from zones.detector import Detector
 from zones.fix import Fix
 from zones.index import ZoneIndex, compile_index
 
 VEHICLES, EACH = 20_000, 30
-REPEATS = 3
 SEED = 1
 BORDER, INLAND = 1.0, 0.1
 """Share of the vehicles that drive about a crossing."""
@@ -67,7 +67,7 @@ def detection(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iter
     yield Figure("engine.bytesPerVehicle", _bytes_per_vehicle(index, scale), "bytes")
 
 
-GROUPS = {"detection": detection, "journal": journal, "start": start}
+GROUPS = {"detection": detection, "bridge": bridge, "journal": journal, "start": start}
 """Words of `borderlane bench` to what they measure."""
 
 

@@ -39,9 +39,9 @@ from agent.journal.batch import REQUEST, ActivationRow, Commit, CursorRow, Outbo
 from agent.journal.entry import EntryDraft
 from agent.journal.store import Store
 from agent.keys import make_key, read_private_key
+from simulator.bench_figure import Figure, Tell
 from simulator.broker import Broker, choose
 from simulator.demo_files import AGENT_ID, HOST, BrokerPlace, Layout, Ports, agent_toml
-from simulator.figure import Figure, Tell
 from simulator.parts import PartFailed, free_ports
 
 SINGLE, GROUPED, GROUP = 3_000, 20_000, 32
@@ -157,7 +157,7 @@ def _write_box(layout: Layout, place: BrokerPlace) -> None:
     make_key(keys / "agent.key.pem", layout.agent_key)
     layout.customs_data.mkdir()
     make_key(keys / "authority.key.pem", layout.customs_data / "authority.pub.pem")
-    layout.file("agent").write_text(agent_toml(layout, place, ClockTable(), ()), "utf-8")
+    layout.file("agent").write_text(agent_toml(layout, place, ClockTable(), (), layout.customs_url), "utf-8")
 
 
 def fill(data: Path, key_file: Path, journeys: int) -> None:

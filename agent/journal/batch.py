@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from agent.journal.entry import Circumstances, EntryDraft
 
 RecordTable = Literal["crossing", "journey", "instruction"]
@@ -15,8 +17,7 @@ REQUEST, RISK_ANSWER, INSTRUCTION = "REQUEST", "RISK_ANSWER", "INSTRUCTION"
 """Kinds of papers: the bytes sent to customs, the authority's signed answer (JWS), the signed instruction (JWS)."""
 
 
-@dataclass(frozen=True)
-class CursorRow:
+class CursorRow(msgspec.Struct, frozen=True):
     """How far the reports of a unit are processed."""
 
     unit: str
@@ -27,8 +28,7 @@ class CursorRow:
     last_fix_ms: int
 
 
-@dataclass(frozen=True)
-class StateRow:
+class StateRow(msgspec.Struct, frozen=True, gc=False):
     """Detector state of a unit; None = forget it."""
 
     unit: str
@@ -103,8 +103,7 @@ class RefusalRow:
     length: int
 
 
-@dataclass(frozen=True)
-class TelemetryRow:
+class TelemetryRow(msgspec.Struct, frozen=True, gc=False):
     """What one batch brought of one unit inside tracking zones; encrypted by the store as it is written."""
 
     unit: str

@@ -20,7 +20,7 @@ MAX_UNITS = 10_000
 """Units remembered; far more than stand at the borders of a country at once."""
 
 
-class Signs:
+class Doubts:
     """Remembers, for each unit, when it was last heard and when it last showed a sign."""
 
     def __init__(self) -> None:

@@ -1,10 +1,13 @@
-"""One figure of `borderlane bench`."""
+"""What a measurement gives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import msgspec
+
+REPEATS = 3
+"""Runs of which the best counts: a shared machine only ever makes a run slower."""
 
 
 class Figure(msgspec.Struct, frozen=True):
