@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import os
 import signal
 import ssl
+import time
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
@@ -17,19 +19,22 @@ import msgspec
 import structlog
 
 from agent import desk, logs
-from agent.activation.events import FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
+from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
+from agent.booth import Booth
 from agent.clock import Clock
 from agent.condition import Condition, Parts
-from agent.config import Config, ListenerTable, SerialTable, load_config
+from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
 from agent.delivery.display import display_text
+from agent.delivery.sign_channel import Board, SignChannel, board_of, places_of
+from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
 from agent.domain.routing import Assessment
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
-from agent.errors import AgentError, ConfigError, JournalError, LinkError, PeerError
+from agent.errors import AgentError, ConfigError, JournalError, JournalFull, LinkError, PeerError
 from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
@@ -39,9 +44,10 @@ from agent.ingest.serial_source import SerialUnit
 from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
 from agent.instruction.signing import verify_instruction
+from agent.journal.ballast import NEARLY_FULL
 from agent.journal.batch import Committed, Loaded
 from agent.journal.entry import Circumstances
-from agent.journal.store import Store
+from agent.journal.store import Purged, Store
 from agent.keys import jwk_of, read_private_key, read_public_keys
 from agent.mqtt_link import BrokerAddress, Will, client_ids
 from agent.outbox import Outbox, Performed
@@ -67,6 +73,11 @@ LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
 CHECKPOINT_TIMEOUT_S, CHECKPOINT_AGAIN_S = 3.0, 1.0
 """Of one try to send a tree head, and the pause after one that failed, wall seconds."""
+MEGABYTE = 1 << 20
+SPACE_EVERY_S = 0.5
+"""How often room on the disk is looked for while there is none, wall seconds."""
+DISK_EVERY_S = 10.0
+"""How often it is looked at how full the disk is, wall seconds."""
 PURGE_EVERY_S = 60.0
 """How often telemetry over age is deleted, wall seconds."""
 SHIPPED_ZONES = "border_zones.geojson"
@@ -109,6 +120,7 @@ class App:
         self._checkpoint = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._refused_rows: list[Refused] = []
+        self._recorders: dict[str, Recorder] = {}
         self._open()
 
     # --- building ---------------------------------------------------------------------------------------------
@@ -123,7 +135,11 @@ class App:
         index, digest = self._read_zones(config)
         data = self.folder / config.agent.data_dir
         seal = sealer(jwk_of(key), self.agent)
-        store = Store.open(data, self.agent, key, self.agent, self.version, self.clock, seal=seal)
+        detection = msgspec.json.encode(config.detection).decode()
+        store = Store.open(
+            data, self.agent, key, self.agent, self.version, self.clock,
+            detection=detection, seal=seal, ballast_bytes=config.agent.ballast_mb * MEGABYTE,
+        )  # fmt: skip
         loaded = store.load_state()
         self.register = Register.loaded(index.zone_set, loaded.records)
         self.condition = Condition(self.agent, self.version, self.clock, self.register, self.metrics)
@@ -216,7 +232,9 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        self._booth = Booth(self.register, around.detector.index)
+        ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
         pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets)
         self.parts = Parts(
@@ -232,7 +250,8 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
             ),
-            serial=tuple(self._serial(port) for port in self.config.serial),
+            serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
+            signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
             listeners=tuple(
                 AvlSource(
                     self._listener_plan(table, number),
@@ -243,7 +262,17 @@ class App:
                 )
                 for number, table in enumerate(self.config.listener)
             ),
+            recorders=self._recorders,
         )
+
+    def _boards(self) -> dict[str, Board]:
+        """The devices behind which outputs hang."""
+        outputs = self.config.output
+        return {
+            port.unit: board_of(port, outputs, time.time, self._recorder(port))
+            for port in self.config.serial
+            if port.role in DRIVING
+        }
 
     def _serial(self, port: SerialTable) -> SerialUnit | AisVessels:
         """The source on one serial port, by its role."""
@@ -286,6 +315,7 @@ class App:
             LOG.error("capture_failed", unit_id=port.unit, path=str(path), reason=str(error))
             return None
         LOG.warning("capture_started", unit_id=port.unit, path=str(path))
+        self._recorders[port.unit] = recorder
         return recorder
 
     def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
@@ -312,7 +342,8 @@ class App:
         self.url = runner.url
         self.parts.publisher.start()
         self.parts.source.start()
-        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=self.register.zone_set.version)
+        index = self.parts.pipeline.around.detector.index
+        LOG.info("agent_serving", agent=self.agent, url=self.url, zone_set=index.version, index=index.kind)
         try:
             async with self.client, self.parts.feed, asyncio.TaskGroup() as group:
                 tasks = [group.create_task(work, name=name) for name, work in self._work()]
@@ -335,12 +366,16 @@ class App:
             ("mode", self._watch_mode()),
             ("checkpoints", self._send_checkpoints()),
             ("retention", self._keep_retention()),
+            ("disk", self._watch_disk()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
+            ("outputs", self.parts.signs.keep_record()),
+            *((f"device {name}", self.parts.signs.listen(name)) for name in self.parts.signs.boards),
         ]
 
     async def close(self) -> None:
         """Stop in order: nothing more is read, what is decided is on disk, the broker is told."""
         parts = self.parts
+        parts.signs.close()
         for unit in parts.serial:
             unit.close()
         for listener in parts.listeners:
@@ -402,10 +437,27 @@ class App:
     async def _keep_retention(self) -> None:
         """Telemetry goes when its day is over: at the start what aged meanwhile, then every minute."""
         while True:
-            purged = await self.parts.store.purge()
+            try:
+                purged = await self.parts.store.purge()
+            except JournalFull:  # deleting takes room, too; the next round will find some
+                purged = Purged()
             if purged.rows or purged.keys:
                 LOG.info("telemetry_purged", rows=purged.rows, keys=purged.keys)
             await asyncio.sleep(0.0 if purged.more else PURGE_EVERY_S)
+
+    async def _watch_disk(self) -> None:
+        """Warn before the disk is full; once it is, look for room until there is some again."""
+        store, warned, looked_s = self.parts.store, False, -DISK_EVERY_S
+        while True:
+            if store.short and await store.regain():
+                LOG.warning("disk_has_room_again")
+            now_s = asyncio.get_running_loop().time()
+            if now_s - looked_s >= DISK_EVERY_S:
+                looked_s, nearly_full = now_s, store.disk_used >= NEARLY_FULL
+                if nearly_full and not warned:
+                    LOG.warning("disk_nearly_full", used_share=round(store.disk_used, 3))
+                warned = nearly_full
+            await asyncio.sleep(SPACE_EVERY_S)
 
     async def _watch_mode(self) -> None:
         condition, told = self.condition, b""
@@ -418,7 +470,10 @@ class App:
                 names = tuple(mode.name for mode in condition.degraded)
                 LOG.warning("mode_changed", mode=condition.mode.name, degraded=names)
                 self.parts.pipeline.degraded = names
-                await self.parts.pipeline.submit(Happened((ModeChanged(condition.mode.name, names),)))
+                # Not awaited: a journal that may not be written takes nothing, and the mode must still be shown.
+                self._spawn(self.parts.pipeline.submit(Happened((ModeChanged(condition.mode.name, names),))))
+                if why := self.parts.store.readonly:
+                    LOG.error("journal_readonly", reason=why)
             await asyncio.sleep(LOOK_EVERY_S)
 
     # --- outwards ---------------------------------------------------------------------------------------------
@@ -456,6 +511,27 @@ class App:
             self.stream.publish(StreamEvent(event.seq, event.kind, event.body))
         if committed.checkpoint is not None:
             self._checkpoint.set()
+
+    def _renew_signs(self) -> None:
+        """By the pipeline, after each of its turns: from what is committed, as far as the agent is fit for it."""
+        parts, signs = self.parts, self.parts.signs
+        if not signs.boards:
+            return
+        around = parts.pipeline.around
+        if self._booth.index is not around.detector.index:
+            self._booth = Booth(self.register, around.detector.index)
+        reachable = parts.source.alive and parts.publisher.connected
+        broker_age_s = parts.source.heartbeat_age_s() if reachable else math.inf
+        permissive_ms = permissive_lease_ms(parts.pipeline.degraded, broker_age_s)
+        now_s = self.clock.now_s()
+        plan = {
+            place.output: showing(place, self._booth.waiting(place, around.last, now_s), now_s, permissive_ms > 0)
+            for place in signs.places
+        }
+        signs.renew(plan, permissive_ms)
+
+    async def _record(self, *events: Event) -> None:
+        await self.parts.pipeline.record(*events)
 
     async def _performed(self, outcome: Performed) -> None:
         self.condition.performed(outcome.events)

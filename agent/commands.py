@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -158,13 +159,14 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why a vehicle was or was not activated, fix by fix. Exit status 1 if nothing is known under that name."""
-    from agent.explain import Rules, explain, open_case, report
+    from agent.explain import Rules, detection_of, explain, open_case, report
     from agent.journal.reader import Reader
 
     rules = _rules(zones, Rules)
     try:
         with Reader.open(data) as reader:
             case = open_case(reader, name)
+            rules = replace(rules, config=detection_of(reader))
     except (JournalError, ValueError) as error:
         raise _refuse(str(error), WRONG_USAGE) from error
     if case is None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.activation.events import ActivationAnswered, Event, InstructionOut
 from agent.clock import Clock
+from agent.delivery.sign_channel import OutputView, SignChannel
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
 from agent.ingest.avl_source import AvlSource
@@ -23,9 +24,11 @@ from agent.journal.store import Store
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.register import Register
-from agent.status.api import AgentStatus, ListenerStatus
+from agent.status.api import AgentStatus, ListenerStatus, OutputStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
+from firmware_bridge.capture import Recorder
+from firmware_bridge.outputs import OutputState
 
 if TYPE_CHECKING:
     from agent.ingest.ais_source import AisVessels
@@ -47,7 +50,10 @@ class Parts:
     pipeline: Pipeline
     feed: Feed
     serial: tuple[SerialUnit | AisVessels, ...]
+    signs: SignChannel
     listeners: tuple[AvlSource, ...] = ()
+    recorders: Mapping[str, Recorder] = field(default_factory=dict)
+    """Of ports whose raw bytes are recorded, by unit."""
 
 
 class Condition:
@@ -91,7 +97,7 @@ class Condition:
             customs_reachable=self._customs_reachable(parts),
             heartbeat_age_s=0.0 if parts.source.alive else self._heartbeat_age_s(parts),
             zones_stale=valid_to_s is not None and self._clock.now_s() > valid_to_s,
-            journal_writable=parts.store.failure is None,
+            journal_writable=not parts.store.readonly,
         )
 
     def _heartbeat_age_s(self, parts: Parts) -> float:
@@ -110,6 +116,7 @@ class Condition:
 
     def _gauge(self, parts: Parts) -> None:
         metrics, oldest_s = self._metrics, parts.outbox.oldest_s()
+        metrics.disk_used.set(parts.store.disk_used)
         metrics.outbox_pending.set(parts.outbox.pending)
         metrics.outbox_oldest.set(0.0 if oldest_s is None else self._clock.now_s() - oldest_s)
         metrics.link_up.labels("broker").set(parts.source.alive)
@@ -124,6 +131,10 @@ class Condition:
         metrics.zone_set.clear()
         metrics.zone_set.labels(self._register.zone_set.version).set(1)
         metrics.units.set(len(parts.pipeline.around.cursors))
+        for view in parts.signs.views():
+            for state in OutputState:
+                metrics.output.labels(view.place.output, state.name).set(view.measured is state)
+            metrics.output_fault.labels(view.place.output).set(view.fault != "NONE")
 
     # --- figures ----------------------------------------------------------------------------------------------
 
@@ -204,18 +215,36 @@ class Condition:
             fixes=parts.pipeline.fixes_by_result(),
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
-            serial={unit.unit: unit.state.value for unit in parts.serial},
-            capture={unit.unit: unit.recorder.state for unit in parts.serial if unit.recorder is not None},
+            serial={unit.unit: unit.state.value for unit in parts.serial}
+            | {name: board.state.value for name, board in parts.signs.boards.items()},
+            outputs={view.place.output: _output(view) for view in parts.signs.views()},
+            capture={name: recorder.state for name, recorder in parts.recorders.items()},
             listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
         )
 
     def ready(self, parts: Parts) -> dict[str, bool]:
         """Whether each part that activation needs is there."""
         return {
-            "journal": parts.store.failure is None,
+            "journal": not parts.store.readonly,
             "broker": parts.source.alive and parts.publisher.connected,
             "zones": bool(self._register.zone_set.zones),
         }
+
+
+def _output(view: OutputView) -> OutputStatus:
+    waiting = view.wanted.waiting
+    return OutputStatus(
+        kind=view.place.kind.name.lower(),
+        crossing=view.place.crossing,
+        direction=view.place.direction,
+        lane=view.place.lane or None,
+        wanted=view.wanted.state.name,
+        commanded=None if view.commanded is None else view.commanded.name,
+        measured=None if view.measured is None else view.measured.name,
+        jrn=None if waiting is None else waiting.jrn,
+        unit=None if waiting is None else waiting.unit,
+        fault=view.fault,
+    )
 
 
 def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:

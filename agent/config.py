@@ -2,7 +2,8 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.errors import ConfigError
+from firmware_bridge.outputs import MAX_OUTPUTS, PERMISSIVE, OutputState
 from zones.plausibility import DetectionConfig
 
 Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
@@ -37,6 +39,8 @@ class AgentTable(Table, frozen=True):
     """Folder of the journal and state; relative to the configuration file."""
     signing_key: str = "keys/agent.key.pem"
     """Ed25519 private key (PEM, mode 0600) that signs journal and instructions."""
+    ballast_mb: Annotated[int, Meta(ge=0, le=4_096)] = 64
+    """Disk put aside, so that crossings under way can be closed when the disk is full; 0 = none."""
 
 
 class MqttTable(Table, frozen=True):
@@ -88,12 +92,40 @@ class SerialTable(Table, frozen=True):
     """One device on a serial port."""
 
     unit: Name
-    """Unit whose receiver it is; for other roles the name of the port."""
+    """Unit whose receiver it is; for other roles the name that `[[output]]` says."""
     path: str
     role: Literal["receiver", "microcontroller", "modbus", "ais"] = "receiver"
     """What is on the line; vessels of an AIS receiver are units named by their MMSI."""
     baud: Annotated[int, Meta(ge=300, le=4_000_000)] = 9_600
+    parity: str = "none"
+    """none, even or odd; Modbus boards mostly come with even."""
     reset_on_open: bool = False
+
+
+class OutputTable(Table, frozen=True):
+    """One sign, signal head, barrier or watchdog relay at the roadside (design/firmware-bridge.md sections 8, 10)."""
+
+    id: Name
+    device: Name
+    """`unit` of the serial port it is behind; outputs of one device are numbered in the order of the file."""
+    kind: str = "sign"
+    """sign, signal_head, barrier or watchdog."""
+    crossing: str = ""
+    direction: str = "IN"
+    """IN or OUT."""
+    lane: str = ""
+    """Only vehicles sent to this lane, and those sent to none; empty = all."""
+    default: str = ""
+    """What it falls to: blank or stop; a barrier is closed. Empty = blank, or closed."""
+    modbus_unit: Annotated[int, Meta(ge=1, le=247)] = 1
+    fail_safe: str = ""
+    """Modbus, must be said: board_watchdog, timed_coil, or restrictive_only (never GO, never open)."""
+    coils: dict[str, Annotated[int, Meta(ge=0, le=65_535)]] = {}
+    """Modbus: coil of each state, such as { GO = 0, STOP = 1 }; a state without one is dark."""
+    timer_register: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Modbus: register with the time after which the board drops its coils by itself."""
+    timer_unit_ms: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    """Modbus: what one count of that register is."""
 
 
 class CaptureTable(Table, frozen=True):
@@ -219,6 +251,7 @@ class Config(Table, frozen=True):
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
     serial: tuple[SerialTable, ...] = ()
+    output: tuple[OutputTable, ...] = ()
     capture: CaptureTable = CaptureTable()
     listener: tuple[ListenerTable, ...] = ()
     operators: dict[str, OperatorTable] = {}
@@ -247,6 +280,17 @@ CHOICES = {
     ("log", "format"): ("auto", "console", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),
 }
+DRIVING = ("microcontroller", "modbus")
+"""Roles of serial ports with outputs behind them."""
+PARITIES = ("none", "even", "odd")
+FAIL_SAFES = ("board_watchdog", "timed_coil", "restrictive_only")
+OUTPUT_DEFAULTS = {
+    "sign": ("blank", "stop"),
+    "signal_head": ("blank", "stop"),
+    "barrier": ("closed",),
+    "watchdog": (),
+}
+"""What each kind of output may fall to."""
 ENVIRONMENT_PREFIX = "BORDERLANE_"
 
 
@@ -260,9 +304,60 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
         ConfigError: every fault of the file, section by section: key, what is wrong, what was expected.
     """
     config = parse_tables(text, source, Config, CHOICES, environment or {})
-    if faults := capture_faults(config):
+    faults = [*_port_faults(config.serial), *_output_faults(config), *capture_faults(config)]
+    if faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
     return config
+
+
+def _port_faults(ports: tuple[SerialTable, ...]) -> Iterator[str]:
+    for number, port in enumerate(ports):
+        yield from _wrong_word(f"serial[{number}].parity", port.parity, PARITIES)
+
+
+def _output_faults(config: Config) -> Iterator[str]:
+    """What is wrong between outputs, and between an output and its device."""
+    roles = {port.unit: port.role for port in config.serial if port.role in DRIVING}
+    known: set[str] = set()
+    for number, output in enumerate(config.output):
+        place = f"output[{number}]"
+        if output.id in known:
+            yield f"{place}.id: {output.id!r} is there twice"
+        known.add(output.id)
+        if output.device not in roles:
+            words = ", ".join(sorted(roles)) or "a [[serial]] with role microcontroller or modbus"
+            yield f"{place}.device: {output.device!r}, expected one of {words}"
+        yield from _wrong_word(f"{place}.kind", output.kind, tuple(OUTPUT_DEFAULTS))
+        yield from _wrong_word(f"{place}.direction", output.direction, ("IN", "OUT"))
+        yield from _wrong_word(f"{place}.default", output.default, ("", *OUTPUT_DEFAULTS.get(output.kind, ())))
+        if not output.crossing and output.kind != "watchdog":
+            yield f"{place}.crossing: missing, expected the key of a crossing"
+        if roles.get(output.device) == "modbus":
+            yield from _modbus_faults(place, output)
+    counts = Counter(output.device for output in config.output)
+    for device, count in counts.items():
+        if count > MAX_OUTPUTS:
+            yield f"output: {count} at {device!r}, expected at most {MAX_OUTPUTS}"
+
+
+def _modbus_faults(place: str, output: OutputTable) -> Iterator[str]:
+    """A relay board knows no lease: how it fails has to be said, there is no default."""
+    yield from _wrong_word(f"{place}.fail_safe", output.fail_safe, FAIL_SAFES)
+    states = [state.name for state in OutputState if state is not OutputState.DEFAULT]
+    for name in output.coils:
+        yield from _wrong_word(f"{place}.coils", name, tuple(states))
+    lit = [name for name in output.coils if name in states and OutputState[name] in PERMISSIVE]
+    if lit and output.fail_safe == "restrictive_only":
+        yield f"{place}.coils: {', '.join(lit)} with restrictive_only, expected no state that lets a vehicle go"
+    if output.default == "stop" and "STOP" not in output.coils:
+        yield f"{place}.coils: none for STOP, expected one for the default"
+    if output.kind == "watchdog":
+        yield f"{place}.kind: a relay board restarts nothing, expected sign, signal_head or barrier"
+
+
+def _wrong_word(place: str, word: str, words: tuple[str, ...]) -> Iterator[str]:
+    if word not in words:
+        yield f"{place}: {word!r}, expected one of {', '.join(filter(None, words))}"
 
 
 def parse_tables(

@@ -27,6 +27,8 @@ from agent.activation.events import (
     ModeChanged,
     OfficerActivated,
     OfficerDecided,
+    OutputFaulted,
+    OutputShown,
     Progressed,
     ReceiptArrived,
     RiskAnswered,
@@ -122,10 +124,38 @@ def _take(sheet: Sheet, event: Event) -> None:
         case ModeChanged(mode, degraded):
             sheet.note("MODE_CHANGED", mode=mode, degraded=list(degraded))
             sheet.emit("MODE", mode=mode, degraded=list(degraded))
+        case OutputShown():
+            _output_shown(sheet, event)
+        case OutputFaulted():
+            _output_faulted(sheet, event)
         case UnitHeard():
             _heard(sheet, event)
         case _:
             assert_never(event)
+
+
+def _output_shown(sheet: Sheet, event: OutputShown) -> None:
+    """What the driver was shown at the roadside, and by which instruction."""
+    facts = {
+        "output": event.output,
+        "crossing": event.crossing,
+        "direction": event.direction,
+        "state": event.state,
+        "commanded": event.commanded,
+        "decisionRef": event.decision_ref,
+        "jrn": event.jrn,
+        "unit": event.unit,
+        "instructionId": event.instruction_id,
+        "version": event.version,
+    }
+    sheet.note("OUTPUT_SHOWN", **facts)
+    sheet.emit("OUTPUT", **facts)
+
+
+def _output_faulted(sheet: Sheet, event: OutputFaulted) -> None:
+    sheet.note("OUTPUT_FAULT", output=event.output, crossing=event.crossing, fault=event.fault)
+    if event.fault != "NONE":
+        sheet.alarm("OUTPUT_FAULT", None, "", event.crossing, f"{event.output}: {event.fault}")
 
 
 def _detected(sheet: Sheet, event: Detected) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from agent.activation.events import Event
+from agent.activation.events import Event, FeedRowArrived
 from agent.batch import AVL, Gathering, Surroundings
 from agent.clock import Clock
-from agent.errors import JournalError
+from agent.errors import JournalError, JournalFull
 from agent.ingest.avl_source import Reported
 from agent.ingest.intake import Cursor, watermark
 from agent.ingest.mqtt_source import Batch
 from agent.ingest.wire import Refused
-from agent.journal.batch import Committed, Retry
+from agent.journal.batch import Commit, Committed, Retry
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
 from agent.register import Register
@@ -35,6 +35,10 @@ LONGEST_WAIT_S = 1.0
 """The pipeline looks at the deadlines at least so often, wall seconds, in case the clock was set."""
 WATERMARK_EVERY_S = 1.0
 """At most one watermark a second for each unit (design/reliability.md section 2)."""
+FULL_AGAIN_S = 0.25
+"""A commit for which there is no room is tried again after so long."""
+PARKED = 10_000
+"""New work set aside while there is no room; only serial lines, which cannot be stopped, ever reach it."""
 LOG = structlog.get_logger()
 
 
@@ -90,6 +94,8 @@ class Outlets:
     committed: Callable[[Committed], None]
     watermark: Callable[[str, str | None, int], None]
     """Unit, bootId, `upTo`."""
+    decided: Callable[[], None] = lambda: None
+    """After each turn, at least once a second: what the roadside outputs show is renewed here and nowhere else."""
 
 
 class Pipeline:
@@ -106,6 +112,7 @@ class Pipeline:
         """Modes in force; the app keeps it."""
         self._fixes: Counter[str] = Counter()
         self._swap: Swap | None = None
+        self._parked: deque[Input] = deque()
 
     @property
     def waiting(self) -> int:
@@ -144,8 +151,25 @@ class Pipeline:
                 only a start from disk reconciles them.
         """
         while True:
-            items = await self._take()
+            items = self._admitted(await self._take())
             await self._batch(items)
+            self._outlets.decided()
+
+    def _admitted(self, items: list[Input]) -> list[Input]:
+        """What may be dealt with now: all of it, or without room on the disk only what closes what is open.
+
+        New work waits unacknowledged. Readings of a serial line are lost beyond `PARKED`: nobody sends them again
+        anyway, and the newest says where the vehicle is.
+        """
+        if not self._store.short:
+            parked, self._parked = self._parked, deque()
+            return [*parked, *items]
+        new = [item for item in items if _begins_something(item)]
+        self._parked.extend(new)
+        readings = len(self._parked) - PARKED
+        if readings > 0:
+            self._parked = _without_oldest_readings(self._parked, readings)
+        return [item for item in items if not _begins_something(item)]
 
     async def _take(self) -> list[Input]:
         try:
@@ -183,13 +207,19 @@ class Pipeline:
         swap, self._swap = self._swap, None
         if swap is None:
             return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
-        report = self.around.detector.swap(swap.index)
+        report = self.around.detector.swap(swap.index, self._clock.now_s())
         self.register.swap(swap.index.zone_set)
         circumstances = Circumstances(swap.index.zone_set.version, swap.digest)
         self.around = replace(self.around, site=swap.site, circumstances=circumstances)
         gathering = Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
         gathering.findings(report.detected)
-        LOG.info("zone_set_swapped", zone_set=report.version, adopted=report.adopted, retired=report.retired)
+        LOG.info(
+            "zone_set_swapped",
+            zone_set=report.version,
+            index=swap.index.kind,
+            adopted=report.adopted,
+            retired=report.retired,
+        )
         return gathering
 
     def _absorb(self, gathering: Gathering, item: Input) -> None:
@@ -221,13 +251,22 @@ class Pipeline:
             return
         started_s = time.perf_counter()
         try:
-            committed = await self._store.commit(batch)
+            committed = await self._store_when_there_is_room(batch)
         except JournalError:
             LOG.exception("commit_failed", entries=len(batch.entries), effects=len(batch.effects))
             raise
         self._metrics.commit.observe(time.perf_counter() - started_s)
         gathering.install()
         self._outlets.committed(committed)
+
+    async def _store_when_there_is_room(self, batch: Commit) -> Committed:
+        """Commit; on a full disk the same batch again and again, and nothing else meanwhile."""
+        while True:
+            try:
+                return await self._store.commit(batch)
+            except JournalFull:
+                await asyncio.sleep(FULL_AGAIN_S)
+                await self._store.regain()
 
     def _count(self, gathering: Gathering) -> None:
         for (source, result), number in gathering.fixes.items():
@@ -256,3 +295,22 @@ class Pipeline:
         """Lowest seq that only memory holds: all that a unit outside the tracking zones has sent last."""
         cursor = self.around.cursors[unit]
         return None if self.around.detector.in_tracking(unit) else cursor.highest
+
+
+def _begins_something(item: Input) -> bool:
+    """Whether an item may begin a crossing or a journey; outcomes, answers, officers and modes only go on with one."""
+    match item:
+        case Happened(events=events, marker=marker):
+            return marker is not None or any(isinstance(event, FeedRowArrived) for event in events)
+        case _:
+            return True
+
+
+def _without_oldest_readings(parked: Iterable[Input], count: int) -> deque[Input]:
+    kept: deque[Input] = deque()
+    for item in parked:
+        if count > 0 and isinstance(item, Measured):
+            count -= 1
+        else:
+            kept.append(item)
+    return kept

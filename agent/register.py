@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from agent.activation.journey import Journey
-from agent.activation.passage import Passage, row_of
+from agent.activation.passage import AT_BOOTH, Passage, row_of
 from agent.instruction.lifecycle import InstructionState
 from agent.journal.batch import RecordRow, RecordTable
 from agent.sheet import Decision, Record
@@ -23,6 +23,7 @@ from zones.border_zone import BorderZone, ZoneKind, ZoneSet
 from zones.events import Direction
 
 R = TypeVar("R", Passage, Journey, InstructionState)
+K = TypeVar("K")
 
 SPARE_DUES = 1_024
 """Outdated deadlines that may lie in the heap beside two for each record, before it is made anew."""
@@ -57,6 +58,8 @@ class Register:
         self.jrns_of_vehicle: dict[str, set[str]] = defaultdict(set)
         self.passages_of_unit: dict[str, set[str]] = defaultdict(set)
         self.instructions_of_unit: dict[str, set[str]] = defaultdict(set)
+        self.at_booth: dict[tuple[str, str], set[str]] = {}
+        """Passages in the activation or confirmation zone, by crossing and direction."""
         self._dues: list[tuple[float, int, type[Record], str]] = []
         self._numbers = itertools.count()
         self._rows: dict[str, frozenset[ZoneKind]] = {}
@@ -78,6 +81,8 @@ class Register:
                 self._drop_passage(record.key)
                 self.passages[record.key] = record
                 self.passages_of_unit[record.unit].add(record.key)
+                if record.stage in AT_BOOTH:
+                    self.at_booth.setdefault((record.crossing, record.direction), set()).add(record.key)
             case Journey():
                 self._put_journey(record)
             case InstructionState():
@@ -161,6 +166,7 @@ class Register:
         passage = self.passages.pop(key, None)
         if passage is not None:
             _discard(self.passages_of_unit, passage.unit, key)
+            _discard(self.at_booth, (passage.crossing, passage.direction), key)
 
     def _drop_instruction(self, key: str) -> None:
         state = self.instructions.pop(key, None)
@@ -185,7 +191,7 @@ class Register:
             _discard(self.jrns_of_vehicle, journey.vehicle, jrn)
 
 
-def _discard(index: dict[str, set[str]], name: str, key: str) -> None:
+def _discard(index: dict[K, set[str]], name: K, key: str) -> None:
     keys = index.get(name)
     if keys is None:
         return

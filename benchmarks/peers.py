@@ -24,7 +24,7 @@ from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage
 from agent.ingest.wire import Topics, encode_report
 from benchmarks.flows import COUNT_EVERY, COUNT_TOPIC, READY_TOPIC, geofence_flow, turf_flow, write_project
 from benchmarks.report import write_section
-from simulator.bench import Figure
+from simulator.bench_figure import Figure
 from simulator.bench_load import make_load
 from simulator.broker import Broker, choose
 from zones.catalogue import shipped_zone_set

@@ -142,6 +142,11 @@ class Replay:
         self._speed, self._sleep = speed, sleep
         self._at_ms = 0
 
+    @property
+    def buffered(self) -> int:
+        """Bytes waiting for the end of their line."""
+        return self._lines.buffered
+
     def feed(self, data: bytes) -> list[Event]:
         """Events of the chunks these bytes of the file complete.
 

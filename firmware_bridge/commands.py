@@ -82,9 +82,6 @@ def decode(
     The last line is the summary. Refused input goes to standard error with its reason, and the exit status is
     0 all the same.
     """
-    if input_format not in DECODERS:
-        readable = ", ".join(DECODERS)
-        _usage(f"--format {input_format} is not yet supported; this version reads {readable}")
     try:
         with _opened(file) as source:
             chunks = _chunks(source, one_document=input_format in JSON_FORMATS)
@@ -120,6 +117,19 @@ def _nmea() -> Decoder:
     from firmware_bridge.nmea import NmeaDecoder
 
     return NmeaDecoder(skip_header=True)
+
+
+def _gnss() -> Decoder:
+    from firmware_bridge.gnss import GnssDecoder
+
+    return GnssDecoder(skip_header=True)
+
+
+def _ubx() -> Decoder:
+    from firmware_bridge.gnss import GnssDecoder
+    from firmware_bridge.hex_text import HexText
+
+    return HexText(GnssDecoder(skip_header=True))  # a receiver that speaks UBX may also speak NMEA
 
 
 def _ais() -> Decoder:
@@ -168,6 +178,8 @@ def _flespi() -> Decoder:
 
 DECODERS: dict[Format, Callable[[], Decoder]] = {
     Format.NMEA: _nmea,
+    Format.UBX: _ubx,
+    Format.GNSS: _gnss,
     Format.AIS: _ais,
     Format.TELTONIKA: _teltonika,
     Format.RUPTELA: _ruptela,
@@ -176,7 +188,7 @@ DECODERS: dict[Format, Callable[[], Decoder]] = {
     Format.TRACCAR: _traccar,
     Format.FLESPI: _flespi,
 }
-"""Formats this version decodes. Each imports its decoder when called: the others' libraries cost start-up time."""
+"""Each imports its decoder when called: the others' libraries cost start-up time."""
 JSON_FORMATS = (Format.OWNTRACKS, Format.TRACCAR, Format.FLESPI)
 
 

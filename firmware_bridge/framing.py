@@ -21,6 +21,12 @@ SENTENCE_LIMIT = 1_024
 """Bytes of a sentence. The standard says 82, Quectel's $PGLOR has 134: the limit only stops endless lines."""
 UBX_LIMIT = 4_096
 """Payload bytes of a UBX frame; longer ones are taken for a false start."""
+SHORT_UBX_LIMIT = 128
+"""Payload bytes of the frames we read, the longest being NAV-PVT: a damaged length holds nothing up."""
+SHORT_UBX = frozenset(
+    (b"\x28\x00", *(bytes((1, number)) for number in (0x01, 0x02, 0x03, 0x06, 0x07, 0x12, 0x14, 0x20, 0x21, 0x61)))
+)
+"""Class and id of the frames we read: HNR-PVT and navigation results."""
 HEADER_LINE_LIMIT = 8_192
 """Bytes of one `#` line at the head of a log."""
 
@@ -144,12 +150,14 @@ class Framer:
             return self._false_start()
         length = int.from_bytes(head[4:6], "little")
         whole = length + _UBX_OVERHEAD
-        if len(head) == 6 and length > UBX_LIMIT:
+        if len(head) == 6 and length > (SHORT_UBX_LIMIT if bytes(head[2:4]) in SHORT_UBX else UBX_LIMIT):
             return self._false_start()
         if len(head) < 6 or len(self._buffer) - at < whole:
             return self._false_start() if final else 0
         body = bytes(self._buffer[at + 2 : at + whole - 2])
-        if fletcher(body) != self._buffer[at + whole - 2 : at + whole]:
+        check = bytes(self._buffer[at + whole - 2 : at + whole])
+        # The plain sum first: it alone finds 255 of 256 false starts, in a tenth of the time.
+        if sum(body) & 255 != check[0] or fletcher(body) != check:
             return self._false_start()
         self.frames += 1
         out.append(Frame(FrameKind.UBX, body))

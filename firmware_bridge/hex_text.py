@@ -13,6 +13,9 @@ _BLANK = frozenset(b" \t\r\n")
 
 
 class _Decoder(Protocol):
+    @property
+    def buffered(self) -> int: ...
+
     def feed(self, data: bytes) -> list[Event]: ...
 
     def end(self) -> list[Event]: ...
@@ -26,6 +29,11 @@ class HexText:
         self._first = bytearray()
         self._is_hex: bool | None = None
         self._digit = b""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes waiting for the rest of their frame."""
+        return len(self._first) + self._decoder.buffered
 
     def feed(self, data: bytes) -> list[Event]:
         """Events these bytes complete."""

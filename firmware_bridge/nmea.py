@@ -1,4 +1,4 @@
-"""Guarded decoding of NMEA 0183 sentences, and the decoder of a receiver's whole byte stream.
+"""Guarded decoding of NMEA 0183 sentences.
 
 The fields come from pynmeagps, but what it accepts silently is checked here: over 60,000 damaged sentences
 with a right checksum it took a damaged W for east 6,776 times (design/firmware-bridge.md section 3).
@@ -13,18 +13,18 @@ from typing import Any
 
 from pynmeagps import NMEAReader
 
-from firmware_bridge.epochs import Epochs, Observation
+from firmware_bridge.epochs import Observation
 from firmware_bridge.fix_gate import GGA_QUALITIES, MAX_SPEED_MPS, NMEA_MODES, Evidence
-from firmware_bridge.framing import Frame, FrameKind, Framer
-from firmware_bridge.messages import Event, Refusal
+from firmware_bridge.framing import FrameKind
+from firmware_bridge.gps_time import FIRST_YEAR, LAST_YEAR
+from firmware_bridge.messages import Refusal
+from firmware_bridge.receiver import ReceiverDecoder
 
 KNOT_MPS = 0.514444
 KMH_MPS = 1 / 3.6
-FIRST_YEAR, LAST_YEAR = 1980, 2068
-"""Years a GNSS date can have: GPS time began in 1980, and the two digits of RMC are read as 1969 to 2068."""
 MAX_SATELLITES = 99
 
-_WANTED = re.compile(rb"[A-Z]{2}(RMC|GGA|GNS|GLL|ZDA|GSA|GST|VTG),|P(UBX),00,")
+_WANTED = re.compile(rb"[A-Z]{2}(RMC|GGA|GNS|GLL|ZDA|GSA|GST|VTG),|PUBX,0[04],")
 _STRANGE = re.compile(rb"[^0-9A-Za-z.,+\- ]")
 _TIME = re.compile(r"\d{6}(\.\d{0,6})?")
 _LATITUDE = re.compile(r"\d{2}[0-5]\d\.\d*")
@@ -46,59 +46,12 @@ class _Unfit(Exception):  # noqa: N818 - never leaves this module
     """A field that cannot be true; the text says which, and what was expected."""
 
 
-class NmeaDecoder:
-    """Bytes of one receiver to position reports; never raises for what the bytes hold."""
+class NmeaDecoder(ReceiverDecoder):
+    """A receiver that speaks NMEA; other protocols in its stream are passed over."""
 
     def __init__(self, *, live: bool = False, skip_header: bool = False) -> None:
-        """`live` reports an epoch as soon as it is complete; `skip_header` is for recorded logs."""
-        self._framer = Framer(skip_header=skip_header)
-        self._epochs = Epochs(live=live)
-
-    @property
-    def frames(self) -> int:
-        """Frames with a right checksum so far."""
-        return self._framer.frames
-
-    @property
-    def noise_bytes(self) -> int:
-        """Bytes so far that belonged to no frame."""
-        return self._framer.noise_bytes
-
-    @property
-    def buffered(self) -> int:
-        """Bytes waiting for the rest of their frame."""
-        return self._framer.buffered
-
-    def feed(self, data: bytes, now_s: float = 0.0) -> list[Event]:
-        """Reports and refusals these bytes complete; `now_s` (monotonic) matters for a live stream only."""
-        if data:
-            self._epochs.heard(now_s)
-        return self._events(self._framer.feed(data), now_s)
-
-    def due_s(self) -> float | None:
-        """When `tick` is next needed, monotonic; None = not before more bytes have come."""
-        return self._epochs.due_s()
-
-    def tick(self, now_s: float) -> list[Event]:
-        """Report the last epoch of a live stream once the line has fallen silent."""
-        return self._epochs.tick(now_s)
-
-    def end(self) -> list[Event]:
-        """What is still open when the stream ends."""
-        return self._events(self._framer.end(), 0.0) + self._epochs.end()
-
-    def _events(self, frames: list[Frame | Refusal], now_s: float) -> list[Event]:
-        events: list[Event] = []
-        for frame in frames:
-            if isinstance(frame, Refusal):
-                events.append(frame)
-            elif frame.kind is FrameKind.SENTENCE:
-                match read_sentence(frame.body):
-                    case Observation() as seen:
-                        events += self._epochs.add(seen, now_s)
-                    case Refusal() as refusal:
-                        events.append(refusal)
-        return events
+        """As of `ReceiverDecoder`."""
+        super().__init__({FrameKind.SENTENCE: read_sentence}, live=live, skip_header=skip_header)
 
 
 def read_sentence(body: bytes) -> Observation | Refusal | None:
@@ -114,7 +67,7 @@ def read_sentence(body: bytes) -> Observation | Refusal | None:
     wanted = _WANTED.match(body)
     if wanted is None:
         return None
-    kind = (wanted[1] or b"PUBX").decode()
+    kind = (wanted[1] or wanted[0][:-1]).decode()
     if _STRANGE.search(body):  # float() would read 1_0, and paired damage keeps the checksum right
         return Refusal("bad_field", f"{kind}: expected letters, digits and . , + - only", b"$" + body)
     try:
@@ -197,7 +150,7 @@ def _read_gsa(fields: Fields, raw: list[str]) -> Observation:
     mode = _whole(fields, "navMode", 3)
     if mode == 0:
         raise _Unfit("mode is 0; expected 1 to 3")
-    return Observation(kind="GSA", nav_mode=mode)
+    return Observation(kind="GSA", nav_mode=mode, satellites=sum(map(bool, raw[2:14])))
 
 
 def _read_gst(fields: Fields, raw: list[str]) -> Observation:
@@ -234,6 +187,12 @@ def _read_pubx(fields: Fields, raw: list[str]) -> Observation:
     )
 
 
+def _read_pubx_time(fields: Fields, raw: list[str]) -> Observation:
+    time_of_day_ms = _time_of_day_ms(raw[1])
+    day = _date(fields, raw[2] if len(raw) > 2 else "")
+    return Observation(kind="ZDA", time_of_day_ms=time_of_day_ms, date=day)
+
+
 _READERS: dict[str, Callable[[Fields, list[str]], Observation]] = {
     "RMC": _read_rmc,
     "GGA": _read_gga,
@@ -243,7 +202,8 @@ _READERS: dict[str, Callable[[Fields, list[str]], Observation]] = {
     "GSA": _read_gsa,
     "GST": _read_gst,
     "VTG": _read_vtg,
-    "PUBX": _read_pubx,
+    "PUBX,00": _read_pubx,
+    "PUBX,04": _read_pubx_time,
 }
 
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from firmware_bridge.fix_gate import MAX_SPEED_MPS, position_fault, usable_heading_deg
+from firmware_bridge.lines import Lines
 from firmware_bridge.messages import MAX_TIME_MS, UNIT_PATTERN, Event, PositionReport, Refusal
 
 KMH_MPS = 1 / 3.6
@@ -23,6 +24,8 @@ ACCURACY_68_TO_95 = 1.62
 """Phones state the radius that holds 68 % of a circular error; this many of it hold 95 %."""
 DOCUMENT_LIMIT = 256 * 1024
 """Bytes of one JSON document; a platform's batch of 1,000 positions has about 200 KB."""
+QUOTE_BYTES = 100
+"""Of a line that is too long."""
 
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
@@ -243,35 +246,26 @@ class JsonLines:
 
     def __init__(self, decode: Callable[[bytes, str | None], list[Event]]) -> None:
         self._decode = decode
-        self._line = bytearray()
-        self._overlong = False
+        self._lines = Lines(re.compile(rb"\n"), DOCUMENT_LIMIT)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes waiting for the end of their line."""
+        return self._lines.buffered
 
     def feed(self, data: bytes) -> list[Event]:
         """Events of the lines these bytes complete."""
-        *ended, rest = data.split(b"\n")
-        events: list[Event] = []
-        for piece in ended:
-            self._keep(piece)
-            events += self._take()
-        self._keep(rest)
-        return events
+        return [event for line in self._lines.feed(data) for event in self._read(line)]
 
     def end(self) -> list[Event]:
         """The last line, where the line end is missing."""
-        return self._take()
+        return [event for line in self._lines.end() for event in self._read(line)]
 
-    def _keep(self, piece: bytes) -> None:
-        self._overlong |= len(self._line) + len(piece) > DOCUMENT_LIMIT
-        self._line += piece if not self._overlong else b""
-
-    def _take(self) -> list[Event]:
-        line, self._line = bytes(self._line).strip(), bytearray()
-        overlong, self._overlong = self._overlong, False
-        if overlong:
-            return [Refusal("too_long", f"line: expected at most {DOCUMENT_LIMIT} bytes", line[:100])]
-        if not line:
-            return []
+    def _read(self, line: bytes | Refusal) -> list[Event]:
+        if isinstance(line, Refusal):
+            return [Refusal(line.reason, line.detail, line.quote[:QUOTE_BYTES])]
+        line = line.strip()
         topic, found, document = line.partition(b" ")
         if line[:1] in b"{[" or not found:
-            return self._decode(line, None)
+            return self._decode(line, None) if line else []
         return self._decode(document.strip(), topic.decode(errors="replace"))

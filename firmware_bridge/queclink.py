@@ -12,6 +12,7 @@ import re
 
 import msgspec
 
+from firmware_bridge.avl import events_of
 from firmware_bridge.fix_gate import MAX_SPEED_MPS, accuracy_m, position_fault, usable_heading_deg
 from firmware_bridge.lines import Lines
 from firmware_bridge.messages import Event, PositionReport, Refusal
@@ -57,7 +58,7 @@ class QueclinkDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """Reports and refusals these bytes complete."""
-        return _events(self.frames(data))
+        return events_of(self.frames(data))
 
     def end(self) -> list[Event]:
         """What is still open when the stream ends; half a frame is refused."""
@@ -141,10 +142,3 @@ def _cut_short(frame: bytes | Refusal) -> Refusal:
     if isinstance(frame, Refusal):
         return frame
     return Refusal("cut_short", "frame: expected a count of four hex digits and `$` at its end", frame)
-
-
-def _events(frames: list[QueclinkFrame | Refusal]) -> list[Event]:
-    events: list[Event] = []
-    for frame in frames:
-        events += [frame] if isinstance(frame, Refusal) else frame.events
-    return events

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from firmware_bridge.avl import RefusedFrame, events_of
 from firmware_bridge.fix_gate import MAX_SPEED_MPS, accuracy_m, position_fault, usable_heading_deg
 from firmware_bridge.messages import Event, PositionReport, Refusal
 
@@ -59,19 +60,19 @@ class RuptelaDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """Reports and refusals these bytes complete."""
-        return _events(self.frames(data))
+        return events_of(self.frames(data))
 
     def end(self) -> list[Event]:
         """What is still open when the stream ends; half a frame is refused."""
-        return _events(self._scan(final=True) + self._quiet())
+        return events_of(self._scan(final=True) + self._quiet())
 
-    def frames(self, data: bytes) -> list[RuptelaFrame | Refusal]:
+    def frames(self, data: bytes) -> list[RuptelaFrame | RefusedFrame | Refusal]:
         """Frames and refusals these bytes complete, in input order."""
         self._buffer += data
         return self._scan(final=False)
 
-    def _scan(self, *, final: bool) -> list[RuptelaFrame | Refusal]:
-        out: list[RuptelaFrame | Refusal] = []
+    def _scan(self, *, final: bool) -> list[RuptelaFrame | RefusedFrame | Refusal]:
+        out: list[RuptelaFrame | RefusedFrame | Refusal] = []
         at = 0
         cut_short = False
         while at < len(self._buffer):
@@ -96,7 +97,7 @@ class RuptelaDecoder:
         del self._buffer[:at]
         return out
 
-    def _take(self, frame: bytes, out: list[RuptelaFrame | Refusal]) -> int:
+    def _take(self, frame: bytes, out: list[RuptelaFrame | RefusedFrame | Refusal]) -> int:
         """Bytes used up: all if the CRC is right, else one, so that a good frame inside is found."""
         if crc16_kermit(frame[2:-2]) != int.from_bytes(frame[-2:], "big"):
             out += [*self._quiet(), Refusal("bad_checksum", "frame: expected its CRC-16/KERMIT at the end", frame)]
@@ -105,7 +106,7 @@ class RuptelaDecoder:
         out += [*self._quiet(), read_frame(frame)]
         return len(frame)
 
-    def _quiet(self) -> list[RuptelaFrame | Refusal]:
+    def _quiet(self) -> list[RuptelaFrame | RefusedFrame | Refusal]:
         """One refusal for a run of bytes that begin no frame."""
         noise, self._noise = bytes(self._noise), bytearray()
         self.noise_bytes += len(noise)
@@ -129,7 +130,7 @@ def answer(command: int, *, accepted: bool = True) -> bytes:
     return b"\x00\x02" + body + crc16_kermit(body).to_bytes(2, "big")
 
 
-def read_frame(frame: bytes) -> RuptelaFrame | Refusal:
+def read_frame(frame: bytes) -> RuptelaFrame | RefusedFrame:
     """A frame with a right CRC; commands other than records say nothing about a position."""
     imei, command = f"{int.from_bytes(frame[2:10], 'big'):015d}", frame[10]
     events: tuple[Event, ...] = ()
@@ -137,9 +138,11 @@ def read_frame(frame: bytes) -> RuptelaFrame | Refusal:
         try:
             events = tuple(_read_records(imei, frame[11:-2], extended=command == EXTENDED_RECORDS))
         except (struct.error, IndexError):
-            return Refusal("cut_short", "records: expected as many as the frame announces", frame)
-        except ValueError as fault:
-            return Refusal("left_over", str(fault), frame)
+            fault = Refusal("cut_short", "records: expected as many as the frame announces", frame)
+            return RefusedFrame(fault, answer(command, accepted=False), answer(command), imei)
+        except ValueError as error:
+            fault = Refusal("left_over", str(error), frame)
+            return RefusedFrame(fault, answer(command, accepted=False), answer(command), imei)
     return RuptelaFrame(imei, command, events, answer(command))
 
 
@@ -218,10 +221,3 @@ def _may_be_head(head: bytes) -> bool:
         # Fifteen digits are at most 00 03 8D 7E ...
         return not (len(head) > 2 and head[2]) and not (len(head) > 3 and head[3] > 3)
     return MIN_IMEI <= int.from_bytes(head[2:10], "big") <= MAX_IMEI
-
-
-def _events(frames: list[RuptelaFrame | Refusal]) -> list[Event]:
-    events: list[Event] = []
-    for frame in frames:
-        events += [frame] if isinstance(frame, Refusal) else frame.events
-    return events

@@ -15,8 +15,8 @@ import msgspec
 from firmware_bridge.capture import Recorder
 from firmware_bridge.clock_check import ClockWatch
 from firmware_bridge.errors import PortLost, PortUnavailable
+from firmware_bridge.gnss import GnssDecoder
 from firmware_bridge.messages import Event, PositionReport, Refusal
-from firmware_bridge.nmea import NmeaDecoder
 from firmware_bridge.port import SerialPort, open_port
 
 REOPEN_FIRST_S = 0.2
@@ -53,7 +53,7 @@ Item: TypeAlias = PositionReport | Refusal | PortState
 
 
 class LiveDecoder(Protocol):
-    """A decoder fed by a live port; `NmeaDecoder(live=True)` is one."""
+    """A decoder fed by a live port; `GnssDecoder(live=True)` is one."""
 
     @property
     def frames(self) -> int:
@@ -78,8 +78,8 @@ class LiveDecoder(Protocol):
         ...
 
 
-def _nmea() -> LiveDecoder:
-    return NmeaDecoder(live=True)
+def _gnss() -> LiveDecoder:
+    return GnssDecoder(live=True)
 
 
 class SerialSource:
@@ -97,7 +97,7 @@ class SerialSource:
         unit: str | None = None,
         reset_on_open: bool = False,
         silent_after_s: float = SILENT_AFTER_S,
-        decoder: Callable[[], LiveDecoder] = _nmea,
+        decoder: Callable[[], LiveDecoder] = _gnss,
         recorder: Recorder | None = None,
         wall_s: Callable[[], float] = time.time,
         now_s: Callable[[], float] = time.monotonic,

@@ -13,10 +13,11 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import msgspec
 import shapely
 
 from agent.ingest.wire import decode_positions, encode_list, encode_rows
+from simulator.bench_bridge import bridge
+from simulator.bench_figure import REPEATS, Figure, Tell
 from simulator.bench_load import Load, make_load, small_zones
 from zones.catalogue import shipped_zone_set
 from zones.detector import Detector
@@ -24,7 +25,6 @@ from zones.fix import Fix
 from zones.index import ZoneIndex, compile_index
 
 VEHICLES, EACH = 20_000, 30
-REPEATS = 3
 SEED = 1
 BORDER, INLAND = 1.0, 0.1
 """Share of the vehicles that drive about a crossing."""
@@ -36,18 +36,6 @@ ROWS_A_BATCH = 100
 LATENCY_FIXES = 200_000
 MEMORY_VEHICLES = 4_000
 SWAP_VEHICLES = 20_000
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One measured value and the same from others in the same run."""
-
-    id: str
-    value: float
-    unit: str
-    peers: dict[str, float] = {}
-
-
-Tell = Callable[[str], None]
 
 
 def detection(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iterable[Figure]:
@@ -78,7 +66,7 @@ def detection(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iter
     yield Figure("engine.bytesPerVehicle", _bytes_per_vehicle(index, scale), "bytes")
 
 
-GROUPS = {"detection": detection}
+GROUPS = {"detection": detection, "bridge": bridge}
 """Words of `borderlane bench` to what they measure."""
 
 

@@ -34,6 +34,10 @@ def demo(
     broker: Annotated[str, typer.Option(help="nats, mosquitto, or mqtt://HOST:PORT of a running one.")] = "nats",
     check: Annotated[bool, typer.Option("--check", help="No live view; end by itself and report.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON document.")] = False,
+    chaos: Annotated[
+        str | None,
+        typer.Option(help="Play faults: kill-agent, kill-broker, cut-customs, slow-risk, unplug-serial or all."),
+    ] = None,
 ) -> None:
     """Run the whole system on this machine: broker, customs, agent, lorries on real crossings, control room."""
     from agent.errors import AgentError, ConfigError
@@ -42,7 +46,7 @@ def demo(
     from simulator.parts import PartFailed
     from zones.errors import ZoneError
 
-    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check)
+    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check, chaos)
     try:
         status = asyncio.run(_demo(options, as_json))
     except (ConfigError, ZoneError) as error:
@@ -98,14 +102,17 @@ async def _demo(options: object, as_json: bool) -> int:
 
 
 def bench(
-    groups: Annotated[list[str] | None, typer.Argument(help="What to measure: detection. Default: all.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="What to measure: detection, bridge. Default: all.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of figures.")] = False,
     scale: Annotated[float, typer.Option(min=0.001, max=1.0, help="Share of the full load, to try it out.")] = 1.0,
 ) -> None:
     """Measure how fast this machine does it, beside what others do in the same run."""
     from rich.console import Console
 
-    from simulator.bench import GROUPS, Figure
+    from simulator.bench import GROUPS
+    from simulator.bench_figure import Figure
 
     for unknown in [group for group in groups or () if group not in GROUPS]:
         typer.echo(f"error: {unknown!r}: expected {', '.join(GROUPS)}", err=True)

@@ -19,12 +19,15 @@ import msgspec
 
 from agent.clock import Clock
 from agent.config import ClockTable
-from agent.errors import LinkError
+from agent.errors import ConfigError, LinkError
 from agent.keys import make_key
+from firmware_bridge.outputs import OutputState
 from simulator.broker import Broker, choose
+from simulator.chaos import Chaos, Lines, Stage, kinds_of
 from simulator.control_room.merge import messages
 from simulator.demo_files import (
     HOST,
+    SIGN,
     BrokerPlace,
     Layout,
     Ports,
@@ -33,14 +36,17 @@ from simulator.demo_files import (
     listener_toml,
     lorries_config,
     room_toml,
+    sign_toml,
     write_lorries,
 )
-from simulator.gathering import ended_s, gather, read_log, started_s
+from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
-from simulator.report import Finding, make_report
-from simulator.scenario import avl_units, ferry, serial_unit
+from simulator.report import FaultFact, Finding, make_report
+from simulator.scenario import Planner, avl_units, ferry, serial_unit
 from simulator.scenario_files import scenario_of
+from simulator.serial_unit import SerialDevice
+from zones.catalogue import shipped_centre_lines, shipped_zone_set
 
 CHECK_SECONDS = 60.0
 START_LIMIT_S = 30.0
@@ -64,6 +70,7 @@ class DemoOptions:
     tracks: Path | None = None
     broker: str = "nats"
     check: bool = False
+    chaos: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,15 @@ class Outcome:
 
     report: dict[str, Any]
     findings: tuple[Finding, ...]
+
+
+def _faults_of(options: DemoOptions, broker_kind: str) -> tuple[str, ...]:
+    """The kinds of fault to play; none without `--chaos`."""
+    if options.chaos is None:
+        return ()
+    if options.speedup != 1:
+        raise ConfigError("--chaos: expected --speedup 1: recoveries are wall time, budgets would not be")
+    return kinds_of(options.chaos, own_broker=broker_kind != "url", serial=options.tracks is None)
 
 
 Tell = Callable[[str, dict[str, Any]], None]
@@ -86,10 +102,12 @@ class Demo:
 
         Raises:
             NoBroker: no broker can be had, or `--broker` is none.
+            ConfigError: `--chaos` does not go with the other options.
         """
         self.options = options
         self.tell = tell
         self._choice = choose(options.broker)
+        self._faults = _faults_of(options, self._choice.kind)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
         self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)))
         self.started_s = time.monotonic()
@@ -102,6 +120,12 @@ class Demo:
         self._stop = asyncio.Event()
         self._lorries = LorriesConfig()
         self._watching: list[asyncio.Task[None]] = []
+        self.sign: SerialDevice | None = None
+        """The sign at one crossing, on a pseudo-terminal."""
+        self._signed: tuple[str, str] | None = None
+        self._sign_runs: asyncio.Task[None] | None = None
+        self._lines: Lines | None = None
+        self._chaos: Chaos | None = None
 
     def stop(self) -> None:
         """End the run early (Ctrl-C)."""
@@ -137,8 +161,10 @@ class Demo:
         customs_keys = self.layout.customs_data
         customs_keys.mkdir(mode=0o700)
         make_key(customs_keys / "authority.key.pem", customs_keys / "authority.pub.pem")
-        await self._broker.start()
+        _, self._signed = await asyncio.gather(self._broker.start(), asyncio.to_thread(self._first_crossing))
         place = BrokerPlace(self._broker.host, self._broker.port, self._broker.protocol)
+        if self._faults:
+            self._lines = await Lines.laid(self.layout.ports.customs)
         self._write_files(place)
         self.tell("started", {"part": "broker", "kind": self._choice.kind})
         *first, control_room = self._commands()
@@ -150,7 +176,8 @@ class Demo:
         await control_room.start()
         await self._serving(f"{self.layout.room_url}healthz")
         self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url})
-        self._watching = [asyncio.create_task(work) for work in (self._measure(), self._listen(), self._guard())]
+        works = (self._measure(), self._listen(), self._play_faults(), self._guard())
+        self._watching = [asyncio.create_task(work) for work in works]
 
     def _write_files(self, place: BrokerPlace) -> None:
         layout, clock, options = self.layout, self._clock_table, self.options
@@ -167,11 +194,34 @@ class Demo:
         lorries = 0 if options.tracks is not None else options.lorries
         lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
-        agent = agent_toml(layout, place, clock, ports) + listener_toml(layout, avl_units(run_id, lorries))
-        layout.file("agent").write_text(agent, "utf-8")
+        customs_url = layout.customs_url if self._lines is None else self._lines.url
+        text = agent_toml(layout, place, clock, ports, customs_url)
+        if self._signed is not None:
+            self._put_up_sign(*self._signed)
+            text += sign_toml(layout, *self._signed)
+        text += listener_toml(layout, avl_units(run_id, lorries))
+        layout.file("agent").write_text(text, "utf-8")
         layout.file("customs").write_text(customs_toml(clock), "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)
+
+    def _first_crossing(self) -> tuple[str, str] | None:
+        """Crossing and direction of the first lorry, where the demo's sign stands; recorded tracks have none."""
+        options = self.options
+        if options.tracks is not None or not options.lorries:
+            return None
+        zone_set, roads = shipped_zone_set(), shipped_centre_lines()
+        plan = Planner(options.seed, options.lorries, self._clock.now_s(), zone_set, roads, None, "sign").plan(0)
+        return plan.crossing, plan.direction.value
+
+    def _put_up_sign(self, crossing: str, direction: str) -> None:
+        """A microcontroller with a sign, on a serial line of the agent's."""
+
+        def shown(_output: int, _commanded: OutputState, measured: OutputState) -> None:
+            self.tell("sign", {"crossing": crossing, "direction": direction, "shows": measured.name})
+
+        self.sign = SerialDevice(self.folder / "serial" / SIGN, name=SIGN, shown=shown)
+        self._sign_runs = asyncio.create_task(self.sign.run())
 
     def _seconds(self) -> float | None:
         """How long the lorries drive, wall seconds; None = to the end of the tracks, or for ever."""
@@ -245,6 +295,19 @@ class Demo:
             self._none_failed()
             await asyncio.sleep(MEASURE_EVERY_S)
 
+    async def _play_faults(self) -> None:
+        """What `--chaos` asks for; without it nothing."""
+        if self._lines is None or self._broker is None:
+            return
+        stage = Stage(
+            self._part("agent"), self._part("lorries"), self._broker, self.layout.agent_url, self._clock, self.sign
+        )
+        self._chaos = Chaos(stage, self._lines, self._tell_fault)
+        await self._chaos.play(self._faults, self._seconds())
+
+    def _tell_fault(self, fault: FaultFact) -> None:
+        self.tell("fault", {"kind": fault.kind, "recoveredAfterMs": fault.recovered_after_ms})
+
     async def _measure(self) -> None:
         while True:
             for part in self._parts:
@@ -304,8 +367,11 @@ class Demo:
             end_s=end_s,
             wall_seconds=self._clock.wall_s(end_s - start_s),
             speedup=self.options.speedup,
+            faults=self._chaos.faults if self._chaos else (),
             peak_rss_mb={**peaks, "broker": self._broker_mb},
         )
+        if self._chaos is not None:
+            facts = with_fixes(facts, self._chaos.fixes)
         report, findings = make_report(scenario_of(self._lorries, self.folder, start_s), facts)
         return Outcome(report, findings)
 
@@ -334,8 +400,13 @@ class Demo:
             for part in self._parts:
                 if part.name == name:
                     self.clean &= await part.stop()
+        if self._sign_runs is not None:
+            self._sign_runs.cancel()
+            await asyncio.gather(self._sign_runs, return_exceptions=True)
         if self._broker is not None:
             await self._broker.stop()
+        if self._lines is not None:
+            await self._lines.close()
 
     def remove_folder(self) -> None:
         """Delete the run's files."""

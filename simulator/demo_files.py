@@ -81,8 +81,15 @@ class Layout:
         return self.folder / f"{part}.toml"
 
 
-def agent_toml(layout: Layout, broker: BrokerPlace, clock: ClockTable, ports: tuple[tuple[str, str], ...]) -> str:
-    """Configuration of the agent; `ports` are role and unit of what is on its serial lines."""
+def agent_toml(
+    layout: Layout, broker: BrokerPlace, clock: ClockTable, ports: tuple[tuple[str, str], ...], customs_url: str
+) -> str:
+    """Configuration of the agent.
+
+    Args:
+        ports: Role and unit of what is on its serial lines.
+        customs_url: The customs service, or a line to it that is played with.
+    """
     serial = "".join(
         f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nrole = "{role}"\n'
         f"baud = {BAUD[role]}\n"
@@ -99,7 +106,7 @@ port = {broker.port}
 protocol = "{broker.protocol}"
 
 [customs]
-url = "{layout.customs_url}"
+url = "{customs_url}"
 feed_interval_s = 0.5
 authority_keys = {{ "authority-1" = "customs-data/authority.pub.pem" }}
 
@@ -127,6 +134,29 @@ private_network = true
 display = "{{text}}"
 language = "de"
 units = {{ {known} }}
+"""
+
+
+SIGN = "booth-1"
+"""Name of the microcontroller with the demo's sign, and of its port."""
+
+
+def sign_toml(layout: Layout, crossing: str, direction: str) -> str:
+    """What the agent's configuration says of a sign at one crossing."""
+    return f"""
+[[serial]]
+unit = "{SIGN}"
+path = "{layout.folder / "serial" / SIGN}"
+role = "microcontroller"
+baud = 115200
+
+[[output]]
+id = "sign-{crossing}"
+device = "{SIGN}"
+kind = "sign"
+crossing = "{crossing}"
+direction = "{direction}"
+default = "blank"
 """
 
 

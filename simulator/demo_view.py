@@ -31,6 +31,21 @@ def decision_line(seconds: float, fact: dict[str, Any]) -> Text:
     return line
 
 
+def sign_text(fact: dict[str, Any]) -> Text:
+    """What the sign at one crossing shows; dark is its default."""
+    shows = str(fact.get("shows"))
+    line = Text(f"sign {fact.get('crossing')} {fact.get('direction')}  ")
+    line.append(f" {WORD.get(shows, 'dark')} ", f"{STYLE[shows]} reverse" if shows in STYLE else "dim reverse")
+    return line
+
+
+def fault_line(seconds: float, fact: dict[str, Any]) -> Text:
+    """One fault that was played, as a line."""
+    took_ms = fact.get("recoveredAfterMs")
+    words = "not recovered" if took_ms is None else f"serving again after {took_ms / 1000:.1f} s"
+    return Text(f"{seconds:6.1f} s  {fact['kind']}: {words}", "bold magenta")
+
+
 class LineView:
     """Line after line, for pipes and logs; quiet says only where the control room is."""
 
@@ -53,6 +68,10 @@ class LineView:
             self._console.print(f"control room: {fact['url']}", highlight=False)
         elif kind == "instruction" and not self._quiet:
             self._console.print(decision_line(seconds, fact), soft_wrap=True)
+        elif kind == "sign" and not self._quiet:
+            self._console.print(Text(f"{seconds:6.1f} s  ").append_text(sign_text(fact)))
+        elif kind == "fault" and not self._quiet:
+            self._console.print(fault_line(seconds, fact))
         elif kind == "alarm" and not self._quiet and fact.get("name") in ALARMS_SHOWN:
             self._console.print(
                 Text(f"{seconds:6.1f} s  {fact['name']:<10}  {fact.get('crossing')} {fact.get('text')}", "bold red")
@@ -68,6 +87,7 @@ class LiveView:
         self._recent: deque[Text] = deque(maxlen=RECENT)
         self._crossings: dict[str, Counter[str]] = {}
         self._status: dict[str, Any] = {}
+        self._sign: dict[str, Any] = {}
         self._url = ""
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._picture)
 
@@ -87,9 +107,13 @@ class LiveView:
             self._url = fact["url"]
         elif kind == "status" and fact:
             self._status = fact
+        elif kind == "sign":
+            self._sign = fact
         elif kind == "instruction":
             self._recent.append(decision_line(seconds, fact))
             self._at(fact)[str(fact.get("action"))] += 1
+        elif kind == "fault":
+            self._recent.append(fault_line(seconds, fact))
         elif kind == "detection" and fact.get("event") == "ENTERED":
             crossing = str(fact.get("zoneId", "")).split("/")[0]
             self._crossings.setdefault(crossing, Counter())["entered"] += "/activation" in str(fact.get("zoneId"))
@@ -117,6 +141,8 @@ class LiveView:
             line.append(f"\n{status['mode']}   vehicles {status['units']}   journeys {status['journeys']}   ")
             line.append(f"journal {status['journalEntries']} entries   outbox {status['outboxPending']}   ")
             line.append(f"fix to instruction p50 {latency.get('p50', '-')} ms, p99 {latency.get('p99', '-')} ms")
+        if self._sign:
+            line.append("\n").append_text(sign_text(self._sign))
         return line
 
     def _board(self) -> Table:

@@ -181,6 +181,16 @@ class Fleet:
         """End soon, in order."""
         self._stopping.set()
 
+    def unplug_serial(self) -> None:
+        """Pull every receiver off its serial port."""
+        for receiver in self._serial.values():
+            receiver.unplug()
+
+    def replug_serial(self) -> None:
+        """Put every receiver back."""
+        for receiver in self._serial.values():
+            receiver.replug()
+
     async def run(self) -> None:
         """Drive until the scenario's end, answer for a moment more, and return; earlier on `stop`."""
         async with aiohttp.ClientSession() as session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,17 @@ async def gather(
         journal_entries=store.entries,
         journal_verified=store.verified,
         peak_rss_mb=peak_rss_mb or {},
+    )
+
+
+def with_fixes(facts: Facts, more: Mapping[str, int]) -> Facts:
+    """Facts with the fixes that earlier processes of the agent had counted."""
+    return replace(
+        facts,
+        accepted=facts.accepted + more.get("accepted", 0),
+        refused=facts.refused + more.get("refused", 0),
+        duplicates=facts.duplicates + more.get("duplicate", 0),
+        late=facts.late + more.get("late", 0),
     )
 
 

@@ -84,5 +84,7 @@ async def _run(config: LorriesConfig, folder: Path, around: Surroundings) -> Non
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, fleet.stop)
+        loop.add_signal_handler(signal.SIGUSR1, fleet.unplug_serial)
+        loop.add_signal_handler(signal.SIGUSR2, fleet.replug_serial)
         await fleet.run()
     _LOG.info("lorries_stopped", **fleet.counts.facts())

@@ -43,3 +43,22 @@ def _logging_as_at_the_start() -> Iterator[None]:
     """Commands set up logging for their process; the next test gets it as it was."""
     yield
     structlog.reset_defaults()
+
+
+COUNTS = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """`count("320 crash points, 0 bad")` is printed at the end of the run."""
+
+    def note(words: str) -> None:
+        request.config.stash.setdefault(COUNTS, []).append(words)
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """One line for each enumeration."""
+    for words in config.stash.get(COUNTS, []):
+        terminalreporter.write_line(f"reliability: {words}")

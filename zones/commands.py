@@ -127,14 +127,21 @@ def build(
     )
     if source is None and (kind or tag or options != ImportOptions()):
         _refuse("--zone, --crossing, --customs-office, --direction, --buffer-m and --tag go with --from FILE")
+    _put_out(_built(source, options, tag, version, as_json), out, as_json)
+
+
+def _built(source: Path | None, options: ImportOptions, tags: list[str] | None, version: str, as_json: bool) -> ZoneSet:
+    """The zones of the crossings, or of the operator's file; what is wrong with it ends the command."""
     try:
-        zone_set = _crossings_set(version) if source is None else _imported_set(source, options, tag, version)
+        return _crossings_set(version) if source is None else _imported_set(source, options, tags, version)
     except ZoneFileError as error:
         _say_faults(error, as_json)
-        raise typer.Exit(NOT_GOOD) from None
     except BuildError as error:
         typer.echo(f"not built: {error}", err=True)
-        raise typer.Exit(NOT_GOOD) from None
+    raise typer.Exit(NOT_GOOD)
+
+
+def _put_out(zone_set: ZoneSet, out: Path | None, as_json: bool) -> None:
     if out is None:
         typer.echo(catalogue.encode_zone_set(zone_set).decode(), nl=False)
         return

@@ -31,8 +31,8 @@ from zones.late import (
 )
 from zones.membership import Membership, classify
 from zones.plausibility import DetectionConfig, effective_accuracy_m
-from zones.quiet_map import Box, holds, leads_on
-from zones.roster import MAX_SEQ, NO_SEQ, ROW_BITS, Roster, read_anchor, write_anchor
+from zones.quiet_map import NO_BOX
+from zones.roster import BOX_AT, MAX_SEQ, NO_SEQ, ROW_BITS, Roster, read_anchor, read_motion, write_anchor, write_box
 from zones.segment import Crossing
 from zones.step import Outcome, step
 from zones.unit_state import (
@@ -90,7 +90,6 @@ class Detector:
     """
 
     def __init__(self, index: ZoneIndex, config: DetectionConfig | None = None) -> None:
-        self._index = index
         self._config = config if config is not None else DetectionConfig()
         self._roster = Roster()
         self._memory, self._boots = self._roster.memory, self._roster.boots
@@ -105,14 +104,21 @@ class Detector:
         self._verdict = Verdict.ACCEPTED
         self._reason = ""
         self._outcome: Outcome | None = None
-        self._per_latitude = index.metres_per_latitude
-        self._per_longitude = index.metres_per_longitude
+        self._take_up(index)
         self._future_s = self._config.future_tolerance_s
         self._late_gap_s = self._config.late_gap_s
         self._usable_m = self._config.accuracy_usable_m
         self._gate_mps = self._config.speed_gate_mps
         self._moving_mps = self._config.exit_moving_mps
         self._stale_s = self._config.stale_after_s
+
+    def _take_up(self, index: ZoneIndex) -> None:
+        self._index = index
+        self._per_latitude, self._per_longitude = index.metres_per_latitude, index.metres_per_longitude
+        alone = index.parts[0] if len(index.parts) == 1 else None
+        self._quiet_box = index.quiet_box if alone is None else alone.quiet.box
+        self._free = index.way_is_free if alone is None else alone.quiet.is_free
+        self._clear = index.way_is_clear if alone is None else alone.way_is_clear
 
     # --- what is known ---
 
@@ -192,11 +198,10 @@ class Detector:
         if at is None:
             return self._feed_first(fix)
         # A unit at rest: only an edge on the way can change anything. Every comparison is false for NaN.
-        (old_s, old_latitude, old_longitude, old_speed, since_s, old_seq,
-         south, west, north, east, calm) = read_anchor(self._memory, at)  # fmt: skip
+        old_s, old_latitude, old_longitude, old_seq, south, west, north, east, calm = read_anchor(self._memory, at)
         time_s, latitude, longitude, seq = fix.time_s, fix.latitude, fix.longitude, fix.seq
         speed, heading, accuracy_m = fix.speed_mps, fix.heading_deg, fix.accuracy_m
-        if accuracy_m == 0.0 and fix.hdop is not None:
+        if accuracy_m == 0.0 and (fix.hdop is not None or fix.phone):
             accuracy_m = effective_accuracy_m(fix, self._config)
         if (
             calm
@@ -208,15 +213,28 @@ class Detector:
             and (heading is None or 0.0 <= heading <= 360.0)
             and ((kind := fix.fix_type) is _THREE_D or kind not in _NOT_QUICK)
         ):
-            dt_s = time_s - old_s
-            if (calm == _FAR or self._is_plain(fix, accuracy_m, dt_s, old_latitude, old_longitude)) and (
+            moved = latitude != old_latitude or longitude != old_longitude
+            if (
+                calm == _FAR  # in a zone there may be no silence, no leap, no stuck receiver, and the fix is usable
+                or (
+                    time_s - old_s <= self._late_gap_s
+                    and accuracy_m <= self._usable_m
+                    and (
+                        self._is_near(time_s - old_s, latitude - old_latitude, longitude - old_longitude)
+                        if moved
+                        else speed is None or speed <= self._moving_mps
+                    )
+                )
+            ) and (
                 (south < latitude < north and west < longitude < east)
-                or self._way_is_clear(at, (south, west, north, east), old_latitude, old_longitude, latitude, longitude)
+                or self._way_is_clear(at, old_latitude, old_longitude, latitude, longitude)
             ):
-                moved = latitude != old_latitude or longitude != old_longitude
-                if speed is None:
-                    step_m = metres_between(old_latitude, old_longitude, latitude, longitude)
-                    self._roster.note_step(at, step_m, time_s - since_s, old_speed)
+                since_s = time_s
+                if not moved or speed is None:
+                    old_speed, since_s = read_motion(self._memory, at)
+                    if speed is None:
+                        step_m = metres_between(old_latitude, old_longitude, latitude, longitude)
+                        self._roster.note_step(at, step_m, time_s - since_s, old_speed)
                 write_anchor(
                     self._memory, at, time_s, latitude, longitude, fix.received_s, accuracy_m,
                     _NAN if speed is None else speed, time_s if moved else since_s, NO_SEQ if seq is None else seq,
@@ -224,38 +242,28 @@ class Detector:
                 if calm == _FAR:
                     self._far += 1
                 else:
-                    self._stay(fix, dt_s, moved)
+                    self._stay(fix, time_s - old_s, moved)
                 self._verdict, self._reason = _ACCEPTED, ""
                 return []
         return self._feed_slowly(fix, at)
 
-    def _is_plain(self, fix: Fix, accuracy_m: float, dt_s: float, old_latitude: float, old_longitude: float) -> bool:
-        """In a zone: no silence, no leap, accurate enough, no stuck receiver."""
-        if dt_s > self._late_gap_s or accuracy_m > self._usable_m:
-            return False
-        d_lat = (fix.latitude - old_latitude) * self._per_latitude
-        d_lon = (fix.longitude - old_longitude) * self._per_longitude
-        if d_lat == 0.0 and d_lon == 0.0:
-            return fix.speed_mps is None or fix.speed_mps <= self._moving_mps
-        gate_m = self._gate_mps * dt_s
-        return d_lat * d_lat + d_lon * d_lon <= gate_m * gate_m
+    def _is_near(self, dt_s: float, d_lat: float, d_lon: float) -> bool:
+        """A step that a vehicle can make."""
+        gate_m, north_m, east_m = self._gate_mps * dt_s, d_lat * self._per_latitude, d_lon * self._per_longitude
+        return north_m * north_m + east_m * east_m <= gate_m * gate_m
 
     def _way_is_clear(
-        self, at: int, old_box: Box, old_latitude: float, old_longitude: float, latitude: float, longitude: float
+        self, at: int, old_latitude: float, old_longitude: float, latitude: float, longitude: float
     ) -> bool:
         """Whether no edge is on the way from the anchor to a position; if so, the box is now that of the latter."""
-        box = self._index.quiet_box(latitude, longitude)
-        if not (
-            holds(box, old_latitude, old_longitude)
-            or leads_on(old_box, box, old_latitude, old_longitude, latitude, longitude)
-            or (
-                -90.0 <= latitude <= 90.0
-                and -180.0 <= longitude <= 180.0
-                and self._index.way_is_clear(old_latitude, old_longitude, latitude, longitude)
-            )
-        ):
-            return False
-        self._roster.move_box(at, box)
+        box = self._quiet_box(latitude, longitude)
+        if not (box[0] < old_latitude < box[2] and box[1] < old_longitude < box[3]):
+            if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
+                return False
+            way = old_latitude, old_longitude, latitude, longitude
+            if not ((box is not NO_BOX and self._free(*way)) or self._clear(*way)):
+                return False
+        write_box(self._memory, at + BOX_AT, *box)
         return True
 
     def _stay(self, fix: Fix, dt_s: float, moved: bool) -> None:
@@ -283,11 +291,11 @@ class Detector:
             and checked_fix(fix) is None
             and fix.time_s <= fix.received_s + self._future_s
             and (seq is None or NO_SEQ < seq < MAX_SEQ)
-            and (accuracy_m := self._resting_accuracy_m(fix)) <= self._usable_m
+            and effective_accuracy_m(fix, self._config) <= self._usable_m
             and index.place(fix.latitude, fix.longitude).lower_bound_m > 0.0
         ):
             at = self._enlist(fix.unit)
-            self._roster.begin(at, fix, accuracy_m, index.quiet_box(fix.latitude, fix.longitude))
+            self._roster.begin(at, fix, self._resting_accuracy_m(fix), index.quiet_box(fix.latitude, fix.longitude))
             self._outcome, self._reason = Outcome.USED, ""
             self._count(Outcome.USED.value)
             self._note(Verdict.ACCEPTED)
@@ -343,13 +351,14 @@ class Detector:
         if state.calm is None:
             return
         fix = state.fix
-        box = self._index.quiet_box(fix.latitude, fix.longitude)
+        box = self._quiet_box(fix.latitude, fix.longitude)
         if self._roster.lay_down(at, state, self._resting_accuracy_m(fix), box) and state.is_bare:
             del self._units[unit]
 
     def _resting_accuracy_m(self, fix: Fix) -> float:
-        """Accuracy 0 stays unknown, except where hdop tells what it is."""
-        return fix.accuracy_m if fix.hdop is None else effective_accuracy_m(fix, self._config)
+        """Accuracy 0 stays unknown, except where hdop tells what it is, or the kind of unit."""
+        told = fix.hdop is not None or fix.phone
+        return effective_accuracy_m(fix, self._config) if told else fix.accuracy_m
 
     def _sort_in(self, state: UnitState, fix: Fix, out: list[Detected]) -> None:
         if fix.time_s < state.newest_s:
@@ -538,8 +547,7 @@ class Detector:
         """
         notices: list[Notice] = []
         self._gone_reason = _gone_reason(self._index.zone_set, index.zone_set, now_s)
-        self._index = index
-        self._per_latitude, self._per_longitude = index.metres_per_latitude, index.metres_per_longitude
+        self._take_up(index)
         away = self._roster.keep_away(index.outside)
         for unit, at in self._rows.items():
             if unit in self._units or at not in away:

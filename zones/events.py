@@ -35,7 +35,7 @@ class Direction(enum.Enum):
     UNKNOWN = "UNKNOWN"
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """One fix that an event rests on; carries no position (contract section 4)."""
 
     seq: int | None
@@ -45,7 +45,7 @@ class Evidence(msgspec.Struct, frozen=True):
     """Metres, 95 %."""
 
 
-class DetectionEvent(msgspec.Struct, frozen=True, rename="camel", tag_field="type", tag="DETECTION"):
+class DetectionEvent(msgspec.Struct, frozen=True, gc=False, rename="camel", tag_field="type", tag="DETECTION"):
     """One unit crossed the edge of one zone."""
 
     event: EventName
@@ -79,7 +79,7 @@ class NoticeName(enum.Enum):
     ZONE_RETIRED = "ZONE_RETIRED"
 
 
-class Notice(msgspec.Struct, frozen=True, rename="camel", tag_field="type", tag="NOTICE"):
+class Notice(msgspec.Struct, frozen=True, gc=False, rename="camel", tag_field="type", tag="NOTICE"):
     """Something people should see, about one unit and perhaps one zone."""
 
     notice: NoticeName

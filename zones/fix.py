@@ -63,6 +63,8 @@ class Fix(msgspec.Struct, frozen=True, gc=False):
     satellites: int | None = None
     hdop: float | None = None
     authenticated: bool = False
+    phone: bool = False
+    """From a phone: less accurate than a fitted receiver, where it does not say how accurate."""
 
 
 def checked_fix(fix: Fix) -> str | None:

@@ -81,13 +81,8 @@ class SwissFrame:
 
     name: str = "LV95"
 
-    def to_metres(self, latitude: Degrees, longitude: Degrees) -> tuple[Degrees, Degrees]:
-        """Degrees to LV95 metres."""
-        return lv95(latitude, longitude)
-
-    def to_degrees(self, east_m: float, north_m: float) -> tuple[float, float]:
-        """LV95 metres to degrees."""
-        return lv95_to_degrees(east_m, north_m)
+    to_metres = staticmethod(lv95)
+    to_degrees = staticmethod(lv95_to_degrees)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,9 @@ class Nearby(NamedTuple):
         """Inside or on the boundary (within EDGE_M)."""
         if self.covers_cell is not None:
             return self.covers_cell
+        west, south, east, north = self.zone.bounds
+        if not (west - EDGE_M <= x <= east + EDGE_M and south - EDGE_M <= y <= north + EDGE_M):
+            return False
         return ray_inside(self.ring, x, y) or clearance_m(self.near, x, y, NEAR_M) <= EDGE_M
 
     def clearance_m(self, x: float, y: float) -> float:

@@ -81,6 +81,16 @@ class ZoneIndex:
                 return _meet(part.quiet.box(latitude, longitude), _box_of(part, longitude))
         return _far_box(latitude, longitude)
 
+    def way_is_free(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
+        """Whether there is no edge in the cells about a way: quicker than `way_is_clear`, and oftener no."""
+        if len(self.parts) == 1:
+            return self.parts[0].quiet.is_free(latitude, longitude, to_latitude, to_longitude)
+        for part in self.parts:
+            if part.holds(latitude, longitude):
+                held = part.holds(to_latitude, to_longitude)
+                return held and part.quiet.is_free(latitude, longitude, to_latitude, to_longitude)
+        return False
+
     def way_is_clear(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
         """Whether no edge of any zone is on the straight way between two positions; of a long one it says no."""
         if len(self.parts) == 1:
@@ -143,6 +153,19 @@ class ZoneIndex:
         if heading_deg is not None:
             return _straight_ahead_m(zone.edges, x, y, unit_vector(frame, latitude, longitude, heading_deg))
         return max(math.hypot(e[0] - x, e[1] - y) for e in zone.edges)
+
+    def distance_from_entry_m(self, zone_id: str, latitude: float, longitude: float) -> float | None:
+        """Way from where a zone begins, along its `bearing`, to a position, metres, >= 0; None without a bearing.
+
+        Raises:
+            KeyError: no zone of that id.
+        """
+        zone = self.zones[zone_id]
+        if zone.along is None:
+            return None
+        x, y = self.parts[zone.part].frame.to_metres(latitude, longitude)
+        east, north = zone.along
+        return max(0.0, max((x - e[0]) * east + (y - e[1]) * north for e in zone.edges))
 
 
 def _meet(one: Box, other: Box) -> Box:

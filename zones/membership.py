@@ -50,12 +50,12 @@ def clearance_m(edges: Iterable[Edge], x: float, y: float, at_most_m: float) -> 
 def keeps_clear(edges: Iterable[Edge], x0: float, y0: float, x1: float, y1: float) -> bool:
     """Whether a leg stays farther than EDGE_M from every edge; of one that only just does it may say no."""
     dx, dy = x1 - x0, y1 - y0
-    width = 2.0 * EDGE_M * (abs(dx) + abs(dy))
+    on, width = x0 * dy - y0 * dx, 2.0 * EDGE_M * (abs(dx) + abs(dy))
+    low, high = on - width, on + width
     for ax, ay, bx, by in edges:
-        side1 = (ax - x0) * dy - (ay - y0) * dx
-        side2 = (bx - x0) * dy - (by - y0) * dx
-        if (side1 > width and side2 > width) or (side1 < -width and side2 < -width):
-            continue
+        side1, side2 = ax * dy - ay * dx, bx * dy - by * dx
+        if (side1 > high and side2 > high) or (side1 < low and side2 < low):
+            continue  # the edge is all on one side of the way
         ex, ey = bx - ax, by - ay
         width_e = 2.0 * EDGE_M * (abs(ex) + abs(ey))
         side1 = (x0 - ax) * ey - (y0 - ay) * ex

@@ -15,6 +15,8 @@ class DetectionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     accuracy_default_m: Annotated[float, Meta(gt=0, le=100)] = 15.0
     """Assumed 95 % radius where a fix reports none: parked vans p99 8.9 m, parked u-blox p95 11.6 m."""
+    accuracy_phone_m: Annotated[float, Meta(gt=0, le=100)] = 30.0
+    """The same for a phone: a phone in a train was off by 32 m half of the time."""
     accuracy_floor_m: Annotated[float, Meta(gt=0, le=100)] = 3.0
     """No report is believed to be better: 1.7-1.9 m were reported 198 m off."""
     accuracy_usable_m: Annotated[float, Meta(gt=0, le=100)] = 100.0
@@ -86,7 +88,7 @@ def effective_accuracy_m(fix: Fix, config: DetectionConfig) -> float:
     accuracy_m = fix.accuracy_m
     if accuracy_m <= 0.0:
         if fix.hdop is None or not 0.0 < fix.hdop < 1_000.0:
-            return config.accuracy_default_m
+            return config.accuracy_phone_m if fix.phone else config.accuracy_default_m
         better = fix.fix_type is FixType.DGNSS or fix.fix_type is FixType.RTK
         accuracy_m = fix.hdop * (config.hdop_dgnss_m if better else config.hdop_m)
     return max(accuracy_m, config.accuracy_floor_m)

@@ -11,7 +11,7 @@ cell the unit is, so keeping it keeps no position (privacy).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,6 @@ QUIET_REACH_M = 5_000.0
 MAX_QUIET_CELLS = 16_000_000
 """Bound of one raster, a byte a cell; a wider group of zones gets coarser cells."""
 MAX_RINGS = 100
-SHARED_RINGS = 8
-"""From here on boxes are those of every fourth, eighth, ... cell, at most a quarter of the rings away."""
-MAX_SHARED = 16_384
 METRES_PER_DEGREE = 111_000.0
 """Of latitude, a little short: cells come out no smaller than asked for."""
 BEND_M = 0.2
@@ -41,30 +38,8 @@ NO_BOX: Box = (math.inf, math.inf, -math.inf, -math.inf)
 """Holds no position."""
 
 LONG_DEG = 0.02
-"""A way from box to box is not longer, so that it bends by less than EDGE_PAD_M (0.2 m for 2.7 km)."""
-
-
-def holds(box: Box, latitude: float, longitude: float) -> bool:
-    """Whether a position lies strictly in a box."""
-    return box[0] < latitude < box[2] and box[1] < longitude < box[3]
-
-
-def leads_on(
-    box: Box, to_box: Box, latitude: float, longitude: float, to_latitude: float, to_longitude: float
-) -> bool:
-    """Whether the straight way from a position in one box to one in another is in the first, then in the second.
-
-    Boxes are convex, so it is if its middle is in both.
-    """
-    if not (abs(to_latitude - latitude) < LONG_DEG and abs(to_longitude - longitude) < LONG_DEG):
-        return False
-    middle = 0.5 * (latitude + to_latitude), 0.5 * (longitude + to_longitude)
-    return (
-        holds(box, *middle)
-        and holds(to_box, *middle)
-        and holds(box, latitude, longitude)
-        and holds(to_box, to_latitude, to_longitude)
-    )
+"""Longer ways are not looked at cell by cell; shorter ones bend by less than 0.2 m (2.7 km)."""
+WAY_PAD_M = EDGE_PAD_M + 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,10 +59,10 @@ class QuietMap:
     """By cell, how many cells away the nearest cell with an edge is; 0 = it has one itself."""
     pads: tuple[tuple[float, float], ...]
     """By ring: what a box is narrower at each side, degrees of latitude and of longitude."""
+    way_pad: tuple[float, float]
+    """WAY_PAD_M in degrees of latitude and of longitude."""
     off_rings: int
     """Rings about a cell off the raster."""
-    shared: dict[int, Box] = field(default_factory=dict)
-    """Boxes of cells far from every edge, made when first asked for; at most MAX_SHARED."""
 
     def box(self, latitude: float, longitude: float) -> Box:
         """The box about a position, or NO_BOX where an edge is too near, or where no position can be."""
@@ -100,28 +75,45 @@ class QuietMap:
         if not (0 <= row < self.height and 0 <= column < self.width):
             return self._box(row, column, self.off_rings, base)
         rings = self.rings[row * self.width + column]
-        if rings < SHARED_RINGS:
-            return self._box(row, column, rings, base) if rings else NO_BOX
-        # Far from every edge many vehicles share one box, of a cell nearby: less memory, oftener in the cache.
-        step = 1 << (rings.bit_length() - 2)
-        row = min(row - row % step + step // 2, self.height - 1)
-        column = min(column - column % step + step // 2, self.width - 1)
-        key = row * self.width + column
-        box = self.shared.get(key)
-        if box is None or not box[1] < longitude < box[3]:
-            if len(self.shared) >= MAX_SHARED:
-                self.shared.clear()
-            box = self.shared[key] = self._box(row, column, self.rings[key], base)
-        return box
+        return self._box(row, column, rings, base) if rings else NO_BOX
+
+    def is_free(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
+        """Whether no edge is in any cell about the straight way between two positions.
+
+        The cells are those of the way's bounds. A way of LONG_DEG, or off the map, is not called free.
+        """
+        offset = (longitude - self.west0 + 180.0) % 360.0 - 180.0 - self.west
+        to_offset = (to_longitude - self.west0 + 180.0) % 360.0 - 180.0 - self.west
+        south, north = (latitude, to_latitude) if latitude < to_latitude else (to_latitude, latitude)
+        west, east = (offset, to_offset) if offset < to_offset else (to_offset, offset)
+        if not (north - south < LONG_DEG and east - west < LONG_DEG):  # nor NaN
+            return False
+        pad_lat, pad_lon = self.way_pad
+        row, last_row = (
+            int((south - self.south - pad_lat) // self.d_lat),
+            int((north - self.south + pad_lat) // self.d_lat),
+        )
+        first, last = int((west - pad_lon) // self.d_lon), int((east + pad_lon) // self.d_lon)
+        if row < 0 or last_row >= self.height or first < 0 or last >= self.width:
+            return False
+        rings, width = self.rings, self.width
+        while row <= last_row:
+            if 0 in rings[row * width + first : row * width + last + 1]:
+                return False
+            row += 1
+        return True
 
     def _box(self, row: int, column: int, rings: int, base: float) -> Box:
         pad_lat, pad_lon = self.pads[rings]
-        return (
-            max(self.south + (row - rings + 1) * self.d_lat + pad_lat, -90.0),
-            max(base + (column - rings + 1) * self.d_lon + pad_lon, -180.0),
-            min(self.south + (row + rings) * self.d_lat - pad_lat, 90.0),
-            min(base + (column + rings) * self.d_lon - pad_lon, 180.0),
+        box = (
+            self.south + (row - rings + 1) * self.d_lat + pad_lat,
+            base + (column - rings + 1) * self.d_lon + pad_lon,
+            self.south + (row + rings) * self.d_lat - pad_lat,
+            base + (column + rings) * self.d_lon - pad_lon,
         )
+        if box[0] < -90.0 or box[1] < -180.0 or box[2] > 90.0 or box[3] > 180.0:
+            return max(box[0], -90.0), max(box[1], -180.0), min(box[2], 90.0), min(box[3], 180.0)
+        return box
 
     def clearance_m(self, latitude: float, longitude: float) -> float:
         """No edge of a zone is nearer than this; 0 = perhaps one is."""
@@ -156,8 +148,11 @@ def build_quiet_map(lines: npt.NDArray[np.float64], west0: float, box: tuple[flo
     pads_m = [EDGE_PAD_M + BEND_M * (rings * cell_m / 1_000.0) ** 2 for rings in range(MAX_RINGS + 1)]
     # Degrees of longitude are longest at the equator's side of the box: `narrow` belongs to the other side.
     pads = tuple((pad_m / METRES_PER_DEGREE, pad_m / METRES_PER_DEGREE / narrow) for pad_m in pads_m)
+    way_pad = WAY_PAD_M / METRES_PER_DEGREE, WAY_PAD_M / METRES_PER_DEGREE / narrow
     off_rings = max(1, min(MAX_RINGS, int(QUIET_REACH_M / cell_m) - 1))
-    return QuietMap(south, west, west0, d_lat, d_lon, width, height, _rings(crossed).tobytes(), pads, off_rings)
+    return QuietMap(
+        south, west, west0, d_lat, d_lon, width, height, _rings(crossed).tobytes(), pads, way_pad, off_rings
+    )
 
 
 def _cells(degrees: float, cell_m: float) -> int:

@@ -24,14 +24,16 @@ ROW_BITS = 7
 ROW_B = 1 << ROW_BITS
 """The numbers of a row take 121 bytes; two cache lines hold one."""
 GROW_ROWS = 64
-_BOX_AT, _CALM_AT, _REST_AT = 64, 96, 97
+BOX_AT, _CALM_AT, _REST_AT = 64, 96, 97
 
 NO_SEQ = -(2**63)
 MAX_SEQ = 2**63 - 1
 """In place of no `seq`; larger and smaller ones do not fit a row."""
 
-read_anchor = struct.Struct("=3d16x2dq4dB").unpack_from
-"""Time, latitude, longitude, speed (NaN = none), first fix of a frozen run, seq; the box; 0 = awake, or Calm."""
+read_anchor = struct.Struct("=3d32xq4dB").unpack_from
+"""Time, latitude, longitude, seq; the box; 0 = awake, or Calm."""
+read_motion = struct.Struct("=40x2d").unpack_from
+"""Speed (NaN = none), first fix of a frozen run."""
 write_anchor = struct.Struct("=7dq").pack_into
 """Time, latitude, longitude, receipt, accuracy, speed, first fix of a frozen run, seq."""
 _read_all = struct.Struct("=7dq32xBq2d").unpack_from
@@ -40,11 +42,12 @@ _write_calm = struct.Struct("=Bq2d").pack_into
 """Calm, first `seq` of the run without a hole, and the step to the anchor: metres and seconds."""
 _write_step = struct.Struct("=2d").pack_into
 _EMPTY = bytes(ROW_B)
+_CALM = (None, Calm.FAR, Calm.INSIDE)
 _COLUMNS = np.dtype(
     {
         "names": ["latitude", "longitude", "calm", "south", "west", "north", "east"],
         "formats": ["f8", "f8", "u1", "f8", "f8", "f8", "f8"],
-        "offsets": [8, 16, _CALM_AT, _BOX_AT, _BOX_AT + 8, _BOX_AT + 16, _BOX_AT + 24],
+        "offsets": [8, 16, _CALM_AT, BOX_AT, BOX_AT + 8, BOX_AT + 16, BOX_AT + 24],
         "itemsize": ROW_B,
     }
 )
@@ -106,7 +109,7 @@ class Roster:
             self.memory, at, fix.time_s, fix.latitude, fix.longitude, fix.received_s, accuracy_m, speed_mps,
             state.since_s, seq,
         )  # fmt: skip
-        write_box(self.memory, at + _BOX_AT, *box)
+        write_box(self.memory, at + BOX_AT, *box)
         _write_calm(self.memory, at + _CALM_AT, state.calm, run_from, state.step_m, state.step_dt_s)
         self.boots[at >> ROW_BITS] = fix.boot_id
         state.rest()
@@ -120,7 +123,7 @@ class Roster:
             self.memory, at, fix.time_s, fix.latitude, fix.longitude, fix.received_s, accuracy_m, speed_mps,
             fix.time_s, seq,
         )  # fmt: skip
-        write_box(self.memory, at + _BOX_AT, *box)
+        write_box(self.memory, at + BOX_AT, *box)
         _write_calm(self.memory, at + _CALM_AT, Calm.FAR, 0 if fix.seq is None else seq, 0.0, 0.0)
         self.boots[at >> ROW_BITS] = fix.boot_id
 
@@ -144,15 +147,11 @@ class Roster:
         if state is None:
             state = UnitState(fix)
             state.known = True
-        state.fix, state.since_s, state.calm = fix, since_s, Calm(calm)
+        state.fix, state.since_s, state.calm = fix, since_s, _CALM[calm]
         state.run_from_seq, state.step_m, state.step_dt_s = run_from, step_m, step_dt_s
         state.refresh()
         self.blank(at)
         return state
-
-    def move_box(self, at: int, box: Box) -> None:
-        """Another box about the unit of a row."""
-        write_box(self.memory, at + _BOX_AT, *box)
 
     def note_step(self, at: int, step_m: float, step_dt_s: float, old_speed_mps: float) -> None:
         """A unit that reports no speed has moved, or not; what it reported at its anchor, NaN = nothing.

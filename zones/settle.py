@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from zones.events import Detected, DetectionEvent, Direction, EventName, Evidenc
 from zones.fix import Fix
 from zones.grid import NEAR_M, CompiledZone, Nearby, Place
 from zones.index import ZoneIndex, meets
-from zones.membership import Edge, Membership, classify, clearance_m, moves_away
+from zones.membership import EDGE_M, Edge, Membership, classify, clearance_m, moves_away
 from zones.plausibility import DetectionConfig, effective_accuracy_m, usable
 from zones.segment import (
     Crossing,
@@ -62,23 +61,23 @@ class Step:
     in_zone: bool = False
     """The fix lies in a zone; known once settled."""
 
-    _contacts: tuple[Contact, ...] | None = None
+    _contacts: list[Contact] | None = None
 
-    def contacts(self) -> tuple[Contact, ...]:
+    def contacts(self) -> list[Contact]:
         """Zones the fix is in or near, or whose state is open before it is settled."""
         if self._contacts is None:
-            self._contacts = tuple(self._found())
+            self._contacts = self._found()
         return self._contacts
 
-    def _found(self) -> Iterator[Contact]:
+    def _found(self) -> list[Contact]:
         place, zones, open_zones = self.place, self.index.zones, self.state.zones
-        for zone_id in place.full:
-            yield zones[zone_id], True, None
-        for nearby in place.partial:
-            yield nearby.zone, nearby.contains(place.x, place.y), nearby
-        for zone_id in open_zones:
-            if zone_id not in place.full and not any(n.zone.zone.id == zone_id for n in place.partial):
-                yield zones[zone_id], False, None
+        x, y = place.x, place.y
+        found: list[Contact] = [(zones[zone_id], True, None) for zone_id in place.full]
+        found += [(nearby.zone, nearby.contains(x, y), nearby) for nearby in place.partial]
+        if open_zones:
+            met = {contact[0].zone.id for contact in found}
+            found += [(zones[zone_id], False, None) for zone_id in open_zones if zone_id not in met]
+        return found
 
     def here(self) -> Crossing:
         """The fix itself as a point of the path."""
@@ -155,9 +154,9 @@ def _inside(step: Step, zone: CompiledZone, zone_state: ZoneState | None, nearby
     clearance = NEAR_M if nearby is None else nearby.clearance_m(step.place.x, step.place.y)
     sure = _membership(step, True, clearance) is Membership.INSIDE
     if zone_state is None:
-        zone_state = state.zones[zone.zone.id] = _candidate(step, zone)
+        zone_state = state.zones[zone.zone.id] = _candidate(step, zone, clearance)
     elif zone_state.run == 0:
-        _restart_run(step, zone, zone_state)
+        _restart_run(step, zone, zone_state, clearance)
     else:
         zone_state.run += 1
     zone_state.note(step.fix, step.accuracy_m)
@@ -177,8 +176,8 @@ def _membership(step: Step, inside: bool, clearance: float) -> Membership:
     )
 
 
-def _candidate(step: Step, zone: CompiledZone) -> ZoneState:
-    entry, found = _entry(step, zone)
+def _candidate(step: Step, zone: CompiledZone, clearance: float) -> ZoneState:
+    entry, found = _entry(step, zone, clearance)
     state = ZoneState(Phase.CANDIDATE, entry, entry, 1, step.fix.time_s)
     state.kind = Kind.FOUND_INSIDE if found else Kind.FIX
     state.direction = _entry_direction(step, zone, entry, found)
@@ -186,8 +185,8 @@ def _candidate(step: Step, zone: CompiledZone) -> ZoneState:
     return state
 
 
-def _restart_run(step: Step, zone: CompiledZone, state: ZoneState) -> None:
-    entry, found = _entry(step, zone)
+def _restart_run(step: Step, zone: CompiledZone, state: ZoneState, clearance: float) -> None:
+    entry, found = _entry(step, zone, clearance)
     state.entry, state.run, state.run_since_s, state.leave = entry, 1, step.fix.time_s, None
     state.kind, state.steps_away = Kind.FIX, 0
     state.direction = _entry_direction(step, zone, entry, found)
@@ -200,8 +199,8 @@ def _note_anchor(step: Step, state: ZoneState) -> None:
         state.note(step.state.fix, effective_accuracy_m(step.state.fix, step.config))
 
 
-def _entry(step: Step, zone: CompiledZone) -> tuple[Crossing, bool]:
-    """Where the path came into the zone, and whether it was simply found there."""
+def _entry(step: Step, zone: CompiledZone, clearance: float) -> tuple[Crossing, bool]:
+    """Where the path came into the zone, and whether it was simply found there; `clearance` of the fix, metres."""
     hint = step.hints.get(zone.zone.id)
     if step.found:
         return step.here(), True
@@ -209,7 +208,8 @@ def _entry(step: Step, zone: CompiledZone) -> tuple[Crossing, bool]:
         return hint, False
     if step.leg is None:
         return step.here(), True
-    return entry_on(spans(step.index, zone, step.leg, True, _edges_near(step, zone)), step.leg), False
+    found = spans(step.index, zone, step.leg, True, _edges_near(step, zone), clear_end=clearance > EDGE_M)
+    return entry_on(found, step.leg), False
 
 
 def confirm(
@@ -344,23 +344,26 @@ def _passed_zones(step: Step) -> Iterator[tuple[CompiledZone, list[Span]]]:
     leg, state = step.leg, step.state
     if leg is None or not state.known or not step.passes:
         return
-    inside = {zone.zone.id for zone, is_inside, _ in step.contacts() if is_inside}
-    for zone, edges in _on_the_way(step, leg):
-        if zone.zone.id in state.zones or zone.zone.id in inside:
-            continue
-        found = spans(step.index, zone, leg, False, edges)
+    known = {zone.zone.id for zone, is_inside, _ in step.contacts() if is_inside}.union(state.zones)
+    for zone in _on_the_way(step, leg, known):
+        found = spans(step.index, zone, leg, False, _edges_near(step, zone))
         if found or _through_tunnel(step, zone):
             yield zone, found
 
 
-def _on_the_way(step: Step, leg: Leg) -> list[tuple[CompiledZone, tuple[Edge, ...] | None]]:
-    """Zones whose bounds meet the leg, with their edges near it if those are at hand."""
+def _on_the_way(step: Step, leg: Leg, known: set[str]) -> list[CompiledZone]:
+    """Zones whose bounds meet the leg, but for the known ones."""
     if step.length_m > 2.0 * NEAR_M:
         about = step.index.zones_about(step.place.part, leg.x0, leg.y0, leg.x1, leg.y1)
-        return [(zone, None) for zone in about]
-    near = {n.zone.zone.id: n.zone for n in (*step.place.partial, *step.state.placed(step.index).partial)}
-    met = [zone for zone in near.values() if meets(zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1)]
-    return [(zone, _edges_near(step, zone)) for zone in met]
+        return [zone for zone in about if zone.zone.id not in known]
+    x0, y0, x1, y1 = leg.x0, leg.y0, leg.x1, leg.y1
+    met: list[CompiledZone] = []
+    for nearby in (*step.place.partial, *step.state.placed(step.index).partial):
+        zone = nearby.zone
+        if zone.zone.id not in known and meets(zone.bounds, x0, y0, x1, y1):
+            known.add(zone.zone.id)
+            met.append(zone)
+    return met
 
 
 def _edges_near(step: Step, zone: CompiledZone) -> tuple[Edge, ...] | None:
@@ -459,10 +462,10 @@ def _exit_direction(step: Step, zone: CompiledZone, at: Crossing) -> Direction:
 
 def _displacement(step: Step, at: Crossing) -> tuple[float, float] | None:
     """Way of at least `direction_min_m` that ends at the crossing, else the leg if that is long enough."""
-    least_m = step.config.direction_min_m
-    leg = step.leg
-    starts = [] if leg is None else [(leg.x0, leg.y0)]
-    for x, y in itertools.chain(starts, _trail_back(step)):
+    least_m, leg = step.config.direction_min_m, step.leg
+    if leg is not None and math.hypot(at.x - leg.x0, at.y - leg.y0) >= least_m:
+        return at.x - leg.x0, at.y - leg.y0
+    for x, y in _trail_back(step):
         if math.hypot(at.x - x, at.y - y) >= least_m:
             return at.x - x, at.y - y
     if leg is not None and step.length_m >= least_m:

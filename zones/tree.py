@@ -10,6 +10,7 @@ The quiet map answers wherever no edge is near; the tree is asked for the rest.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -43,6 +44,10 @@ MAX_WAY_M = 2_000.0
 Square = tuple[float, int, int]
 """Side in metres, column and row of it."""
 
+_BOUNDS = struct.Struct("=4d")
+_bounds_of = _BOUNDS.iter_unpack
+_NO_ZONES: tuple[bytes, tuple[CompiledZone, ...]] = (b"", ())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TreePart:
@@ -54,8 +59,9 @@ class TreePart:
     west0: float
     sides: tuple[float, ...]
     """Sides of the levels that hold zones, metres."""
-    squares: dict[Square, tuple[CompiledZone, ...]]
-    """Zones by order in the set; their bounds are taken with NEAR_M around them."""
+    squares: dict[Square, tuple[bytes, tuple[CompiledZone, ...]]]
+    """The zones of a square, whose bounds with NEAR_M around them meet it; first their packed bounds, which answer
+    for most without a look at the zone."""
     quiet: QuietMap
     order: dict[str, int] = field(repr=False)
     """Zone id to its place in the set."""
@@ -73,10 +79,10 @@ class TreePart:
         if not (math.isfinite(x) and math.isfinite(y)):
             return found
         for side in self.sides:
-            for zone in self.squares.get((side, int(x // side), int(y // side)), ()):
-                west, south, east, north = zone.bounds
+            packed, zones = self.squares.get((side, int(x // side), int(y // side)), _NO_ZONES)
+            for number, (west, south, east, north) in enumerate(_bounds_of(packed)):
                 if west - NEAR_M <= x <= east + NEAR_M and south - NEAR_M <= y <= north + NEAR_M:
-                    found.append(zone)
+                    found.append(zones[number])
         if len(found) > 1:
             found.sort(key=lambda zone: self.order[zone.zone.id])
         return found
@@ -88,19 +94,20 @@ class TreePart:
         if not abs(x1 - x0) + abs(y1 - y0) <= MAX_WAY_M:  # nor one to NaN
             return False
         west, east, south, north = min(x0, x1) - 1.0, max(x0, x1) + 1.0, min(y0, y1) - 1.0, max(y0, y1) + 1.0
-        for zone in self._squares_of(west, south, east, north):
-            bounds = zone.bounds
-            if bounds[0] <= east and bounds[2] >= west and bounds[1] <= north and bounds[3] >= south:
-                if not keeps_clear(_edges_of(zone, south, north), x0, y0, x1, y1):
-                    return False
-        return True
+        met = self._meeting(west, south, east, north)
+        return all(keeps_clear(_edges_of(zone, south, north), x0, y0, x1, y1) for zone in met)
 
-    def _squares_of(self, west: float, south: float, east: float, north: float) -> Iterator[CompiledZone]:
-        """Zones of the squares that a box meets, some more than once."""
+    def _meeting(self, west: float, south: float, east: float, north: float) -> Iterator[CompiledZone]:
+        """Zones whose bounds meet a box, some more than once."""
+        squares = self.squares
         for side in self.sides:
+            rows = range(int(south // side), int(north // side) + 1)
             for column in range(int(west // side), int(east // side) + 1):
-                for row in range(int(south // side), int(north // side) + 1):
-                    yield from self.squares.get((side, column, row), ())
+                for row in rows:
+                    packed, zones = squares.get((side, column, row), _NO_ZONES)
+                    for number, (west1, south1, east1, north1) in enumerate(_bounds_of(packed)):
+                        if west1 <= east and east1 >= west and south1 <= north and north1 >= south:
+                            yield zones[number]
 
     def outside(self, latitudes: Array, longitudes: Array) -> npt.NDArray[np.bool_]:
         """Which of many positions are certainly in no zone, and not beside one."""
@@ -118,7 +125,7 @@ class TreePart:
 
     def zones_about(self, west: float, south: float, east: float, north: float) -> Iterable[CompiledZone]:
         """Zones whose bounds may meet a box, metres."""
-        found = {zone.zone.id: zone for zone in self._squares_of(west, south, east, north)}
+        found = {zone.zone.id: zone for zone in self._meeting(west, south, east, north)}
         return sorted(found.values(), key=lambda zone: self.order[zone.zone.id])
 
     def holds(self, latitude: float, longitude: float) -> bool:
@@ -154,7 +161,7 @@ def build_tree_part(
         padded(box),
         west0,
         tuple(sorted({side for side, _, _ in squares})),
-        {square: tuple(members) for square, members in squares.items()},
+        {square: (b"".join(_BOUNDS.pack(*zone.bounds) for zone in met), tuple(met)) for square, met in squares.items()},
         build_quiet_map(degree_edges(zones, west0), west0, box),
         {zone.zone.id: place for place, zone in enumerate(compiled)},
     )

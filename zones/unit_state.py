@@ -9,14 +9,14 @@ import msgspec
 
 from zones.events import Direction, Evidence, Kind
 from zones.fix import Fix
-from zones.frame import metres_between
 from zones.grid import Place
 from zones.index import ZoneIndex
 from zones.segment import Crossing
 
 MAX_TRAIL = 8
-"""Positions kept to tell the direction of an entry, TRAIL_STEP_M apart."""
-TRAIL_STEP_M = 10.0
+"""Positions kept to tell the direction of an entry, TRAIL_STEP_DEG apart."""
+TRAIL_STEP_DEG = 1e-4
+"""11 m of latitude; of longitude 7.6 m in Switzerland."""
 MAX_PASSAGES = 8
 MAX_KEYS = 16
 MAX_INTERVALS = 8
@@ -34,7 +34,7 @@ class Phase(enum.IntEnum):
     LEAVING = 3
 
 
-class ZoneState(msgspec.Struct, array_like=True):
+class ZoneState(msgspec.Struct, array_like=True, gc=False):
     """One unit and one zone that is not simply OUT."""
 
     phase: Phase
@@ -71,7 +71,7 @@ class ZoneState(msgspec.Struct, array_like=True):
         return twin
 
 
-class Passage(msgspec.Struct, frozen=True, array_like=True):
+class Passage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One known stay in a zone, ended; no position."""
 
     zone_id: str
@@ -279,8 +279,11 @@ class UnitState:
 
     def extend_trail(self, latitude: float, longitude: float) -> None:
         """Remember where an in-fix was, if it is some way from the last one remembered."""
-        if self.trail and metres_between(*self.trail[-1], latitude, longitude) < TRAIL_STEP_M:
-            return
+        if self.trail:
+            last_latitude, last_longitude = self.trail[-1]
+            d_lat, d_lon = latitude - last_latitude, longitude - last_longitude
+            if -TRAIL_STEP_DEG < d_lat < TRAIL_STEP_DEG and -TRAIL_STEP_DEG < d_lon < TRAIL_STEP_DEG:
+                return
         self.trail = (*self.trail[1 - MAX_TRAIL :], (latitude, longitude))
 
 

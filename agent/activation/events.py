@@ -184,6 +184,34 @@ class ModeChanged:
 
 
 @dataclass(frozen=True)
+class OutputShown:
+    """A roadside output was measured to show something else than before, or the same for another decision."""
+
+    output: str
+    crossing: str
+    direction: str
+    state: str
+    """Measured: GO, GO_WITH_OBLIGATION, STOP, HOLD, OPEN, CLOSED or DEFAULT."""
+    commanded: str
+    decision_ref: int
+    """What the device was given with the lease; 0 = it fell to its default."""
+    jrn: str | None = None
+    unit: str | None = None
+    instruction_id: str | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class OutputFaulted:
+    """A roadside output cannot be trusted to show what it is told, or can again."""
+
+    output: str
+    crossing: str
+    fault: str
+    """LAMP, DOOR, POWER, LOST (no link) or NONE (it is over)."""
+
+
+@dataclass(frozen=True)
 class UnitHeard:
     """A trusted fix came from a unit that was lost."""
 
@@ -206,6 +234,8 @@ Event = (
     | WitnessSeen
     | DeadlinePassed
     | ModeChanged
+    | OutputShown
+    | OutputFaulted
     | UnitHeard
 )
 """Everything `agent.decide.decide` takes."""

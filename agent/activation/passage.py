@@ -44,6 +44,8 @@ class PassageStage(enum.Enum):
 
 BEGINNING = frozenset({PassageStage.OUTSIDE, PassageStage.PASSED, PassageStage.ABORTED})
 UNDER_WAY = frozenset({PassageStage.TRACKING, PassageStage.ACTIVATION, PassageStage.CONFIRMATION})
+AT_BOOTH = frozenset({PassageStage.ACTIVATION, PassageStage.CONFIRMATION})
+"""Where a roadside sign may be meant for the unit."""
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):

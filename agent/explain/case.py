@@ -14,6 +14,7 @@ from agent.journal.batch import CursorRow
 from agent.journal.entry import EntryBody, parse
 from agent.journal.reader import Reader
 from agent.journal.telemetry import Observed
+from zones.plausibility import DetectionConfig
 
 JOURNEY, UNIT, VEHICLE = "journey", "unit", "vehicle"
 MAX_ENTRIES = 20_000
@@ -39,6 +40,16 @@ class Case:
     """By unit, oldest first."""
     cursors: Mapping[str, CursorRow]
     """How far the reports of each unit are processed."""
+
+
+def detection_of(reader: Reader) -> DetectionConfig:
+    """The settings the agent detected with since its last start; the default ones if it kept none.
+
+    Raises:
+        ValueError: they cannot be read, as those of a newer version may.
+    """
+    kept = reader.detection()
+    return msgspec.json.decode(kept, type=DetectionConfig) if kept else DetectionConfig()
 
 
 class _Records:

@@ -407,7 +407,9 @@ def _fix_of_row(row: RowOnWire, received_s: float, unit: str) -> Fix:
     )
 
 
-def fix_of_position(report: PositionReport, unit: str, received_s: float, source: str) -> Fix | Refused:
+def fix_of_position(
+    report: PositionReport, unit: str, received_s: float, source: str, *, phone: bool = False
+) -> Fix | Refused:
     """A report of firmware_bridge as a fix of this unit, or why it is not one."""
     if report.fix_time_ms is None:
         return Refused("no_time", "fixTime: the protocol carried none", source, "", 0)
@@ -426,6 +428,7 @@ def fix_of_position(report: PositionReport, unit: str, received_s: float, source
         satellites=report.satellites,
         hdop=report.hdop,
         authenticated=bool(report.authenticated),
+        phone=phone,
     )
     return _checked(fix, unit, source, b"")
 
@@ -482,7 +485,7 @@ def _platform_positions(kind: Kind, topic: str, payload: bytes, received_s: floa
         elif not UNIT_FORM.fullmatch(event.unit or ""):
             items.append(refused("no_unit", "unit: expected 1 to 64 of A-Z a-z 0-9 . _ -", topic, payload))
         else:
-            items.append(fix_of_position(event, event.unit or "", received_s, topic))
+            items.append(fix_of_position(event, event.unit or "", received_s, topic, phone=kind is Kind.OWNTRACKS))
     return _by_time(items)
 
 

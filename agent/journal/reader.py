@@ -80,6 +80,10 @@ class Reader:
         """Whose journal it is."""
         return str(self._value("SELECT value FROM meta WHERE name = 'agent'") or "")
 
+    def detection(self) -> str:
+        """The detector's settings since the last start as JSON; empty if they were not kept."""
+        return str(self._value("SELECT value FROM meta WHERE name = 'detection'") or "")
+
     def signing_keys(self) -> dict[str, bytes]:
         """Raw public keys by key id, as the journal itself names them: proof of who wrote it they are not."""
         return dict(self._rows("SELECT kid, public_key FROM signing_key ORDER BY since_seq"))

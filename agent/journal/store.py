@@ -20,8 +20,9 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import Clock
-from agent.errors import ConfigError, JournalError
+from agent.errors import ConfigError, JournalError, JournalFull
 from agent.journal import database, page_check, tables
+from agent.journal.ballast import Ballast, used_share
 from agent.journal.batch import (
     ActivationRow,
     Commit,
@@ -126,8 +127,12 @@ class _Files:
 class Store:
     """The journal and all state beside it; open one for each data folder."""
 
-    def __init__(self, folder: Path, lock: int, files: _Files, signing: _Signing, head: _Head, keys: KeyRing) -> None:
+    def __init__(
+        self, folder: Path, lock: int, files: _Files, signing: _Signing, head: _Head, keys: KeyRing, ballast: Ballast
+    ) -> None:
         self._folder, self._lock = folder, lock
+        self._ballast = ballast
+        self._short = "" if ballast.keep() else f"{folder}: disk is nearly full: no room to put aside"
         self._connection, self._reader, self._promised = files.connection, files.reader, files.promised
         self._signing, self._clock, self._writer = signing, signing.clock, signing.writer
         self._head = head
@@ -148,7 +153,9 @@ class Store:
         software_version: str,
         clock: Clock,
         *,
+        detection: str = "",
         seal: Seal | None = None,
+        ballast_bytes: int = 0,
     ) -> Store:
         """Open the data folder alone, look it over, and make it if there is none. Blocking; for start-up.
 
@@ -159,7 +166,9 @@ class Store:
                 needs a new id.
             software_version: Named in each entry.
             clock: Times of entries and checkpoints.
+            detection: Settings of the detector as JSON, kept for those who explain what it found.
             seal: Signs outbox rows that ask for it together with the newest checkpoint.
+            ballast_bytes: Room put aside for when the disk is full.
 
         Raises:
             AlreadyRunning: another process holds the folder.
@@ -174,6 +183,7 @@ class Store:
             files = _open_sound(folder, clock)
             try:
                 _claim(files, signing)
+                _note_detection(files.connection, detection)
                 head = _read_head(files.reader)
                 keys = _reading(lambda: KeyRing.loaded(files.connection))
             except BaseException:
@@ -182,7 +192,7 @@ class Store:
         except BaseException:
             os.close(lock)
             raise
-        return cls(folder, lock, files, signing, head, keys)
+        return cls(folder, lock, files, signing, head, keys, Ballast(folder, ballast_bytes))
 
     @property
     def boot_id(self) -> str:
@@ -193,6 +203,21 @@ class Store:
     def failure(self) -> JournalError | None:
         """Why nothing is accepted any more, or None."""
         return self._failure
+
+    @property
+    def short(self) -> str:
+        """Why nothing new may be begun for want of room, or empty; what is under way may still be closed."""
+        return self._short
+
+    @property
+    def disk_used(self) -> float:
+        """How full the disk of the data folder is, 0 to 1."""
+        return used_share(self._folder)
+
+    @property
+    def readonly(self) -> str:
+        """Why nothing is accepted any more, or nothing new; empty if all is well."""
+        return str(self._failure) if self._failure is not None else self._short
 
     @property
     def checkpoint(self) -> str | None:
@@ -211,11 +236,16 @@ class Store:
         """Write a batch in one transaction; when this returns it is on disk.
 
         Raises:
-            JournalError: it is not promised to be on disk, and nothing of it is visible. After a full disk
-                the same store may be tried again; after anything else it refuses until opened anew.
+            JournalFull: the disk is full, and what was put aside for that as well; try again.
+            JournalError: it is not promised to be on disk, and nothing of it is visible; the store refuses
+                until opened anew.
             ValueError, TypeError: the batch breaks a rule of `Commit` (a caller bug); nothing is visible.
         """
         return await self._run(self._writing, lambda: self._commit(batch))
+
+    async def regain(self) -> bool:
+        """Put room aside again if there is some by now; whether the store is short of nothing any more."""
+        return await self._run(self._writing, self._regain)
 
     async def purge(self) -> Purged:
         """Delete telemetry that is over age, and what the log still holds of it; call it every minute.
@@ -271,6 +301,20 @@ class Store:
 
     def _commit(self, batch: Commit) -> Committed:
         _require_whole(batch)
+        try:
+            return self._commit_once(batch)
+        except JournalFull as error:
+            self._short = str(error)
+            if not self._ballast.release():
+                raise
+        return self._commit_once(batch)
+
+    def _regain(self) -> bool:
+        if self._short and self._ballast.keep():
+            self._short = ""
+        return not self._short
+
+    def _commit_once(self, batch: Commit) -> Committed:
         self._refuse_if_failed()
         now_s = self._clock.now_s()
         try:
@@ -375,7 +419,7 @@ class Store:
         on disk, so nothing may be built upon it in this process)."""
         self._roll_back()
         if isinstance(error, apsw.FullError):
-            return JournalError(f"{self._folder}: disk is full: {error}")
+            return JournalFull(f"{self._folder}: disk is full: {error}")
         kind = JournalContradiction if isinstance(error, apsw.ConstraintError) else JournalError
         self._failure = kind(f"{self._folder}: {page_check.words_of(error)}")
         self._suspect_if_damaged(error)
@@ -496,6 +540,15 @@ def _claim(files: _Files, signing: _Signing) -> None:
         with connection:
             connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('agent', ?)", (agent_id,))
             connection.execute("INSERT INTO signing_key VALUES (?, ?, ?)", (kid, raw, reader.size() + 1))
+    except apsw.Error as error:
+        raise JournalError(f"the journal cannot be written: {error}") from error
+
+
+def _note_detection(connection: apsw.Connection, detection: str) -> None:
+    if not detection:
+        return
+    try:
+        connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('detection', ?)", (detection,))
     except apsw.Error as error:
         raise JournalError(f"the journal cannot be written: {error}") from error
 

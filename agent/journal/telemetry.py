@@ -48,7 +48,7 @@ class FixSeen(msgspec.Struct, frozen=True, array_like=True):
     """Zone by its place in the row's `zones`, and its code."""
 
     def fix(self, unit: str) -> Fix:
-        """The fix as the detector got it."""
+        """The fix as the detector got it; where the accuracy was unknown, with the one decided on."""
         return Fix(
             unit,
             self.time_s,
@@ -57,7 +57,7 @@ class FixSeen(msgspec.Struct, frozen=True, array_like=True):
             self.received_s,
             seq=self.seq,
             boot_id=self.boot_id,
-            accuracy_m=self.accuracy_m,
+            accuracy_m=self.accuracy_m or self.decided_m,
             speed_mps=self.speed_mps,
             heading_deg=self.heading_deg,
             fix_type=FixType(self.fix_type),

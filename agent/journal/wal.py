@@ -70,7 +70,8 @@ def _good(frames: npt.NDArray[np.uint8], order: str, seed: tuple[int, int]) -> n
     summed = np.concatenate((frames[:, :8], frames[:, FRAME_HEAD_BYTES:]), axis=1)
     words = np.ascontiguousarray(summed).view(order).astype(np.uint32)
     _add(words, sum_1, sum_2)
-    return (sum_1 == stored_1) & (sum_2 == stored_2)
+    good: npt.NDArray[np.bool_] = (sum_1 == stored_1) & (sum_2 == stored_2)
+    return good
 
 
 def _add(words: Words, sum_1: Words, sum_2: Words) -> None:

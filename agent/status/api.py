@@ -69,6 +69,25 @@ class JourneyDetail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     decide_by: str | None
 
 
+class OutputStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One roadside output: what it should show, was told to show, and is measured to show."""
+
+    kind: str
+    crossing: str
+    direction: str
+    lane: str | None
+    wanted: str
+    """GO, GO_WITH_OBLIGATION, STOP, HOLD, OPEN, CLOSED or DEFAULT (the site's default)."""
+    commanded: str | None
+    """None while there is no link to its device."""
+    measured: str | None
+    jrn: str | None
+    """Whose decision it shows."""
+    unit: str | None
+    fault: str
+    """NONE, LAMP, DOOR, POWER or LOST."""
+
+
 class ListenerStatus(msgspec.Struct, frozen=True):
     """How a listener for telematics units is."""
 
@@ -102,6 +121,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     instructions: dict[str, int]
     fix_to_instruction_ms: dict[str, float]
     serial: dict[str, str]
+    outputs: dict[str, OutputStatus] = {}
     capture: dict[str, str] = {}
     """Ports whose raw bytes are recorded: `recording`, `full`, `failed` or `closed`."""
     listeners: dict[str, ListenerStatus] = {}

@@ -42,6 +42,9 @@ class Metrics:
         )
         self.refusals = Counter("borderlane_refusals", "Refused input by source", ["source"], registry=self.registry)
         self.alarms = Counter("borderlane_alarms", "Alarms by name", ["name"], registry=self.registry)
+        self.disk_used = Gauge(
+            "borderlane_disk_used_share", "How full the disk of the data folder is", registry=self.registry
+        )
         self.outbox_pending = Gauge(
             "borderlane_outbox_pending", "Effects stored and not yet done", registry=self.registry
         )
@@ -66,6 +69,16 @@ class Metrics:
         self.mode = Gauge("borderlane_mode", "1 for each mode in force", ["mode"], registry=self.registry)
         self.zone_set = Gauge("borderlane_zone_set_info", "Zone set in force", ["version"], registry=self.registry)
         self.units = Gauge("borderlane_units", "Units known to the detector", registry=self.registry)
+
+        self.output = Gauge(
+            "borderlane_output",
+            "1 for the state an output is measured to show",
+            ["output", "state"],
+            registry=self.registry,
+        )
+        self.output_fault = Gauge(
+            "borderlane_output_fault", "1 if an output has a fault or no link", ["output"], registry=self.registry
+        )
 
     def text(self) -> bytes:
         """The exposition text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from agent.ingest.feed import FEED_PATH
 from agent.keys import make_key
 from agent.pipeline import Happened
 from simulator.parts import free_ports
+from simulator.serial_unit import SerialReceiver
 from tests.agent.far_side import customs_service, says
 from zones.catalogue import shipped_bytes
 
@@ -186,3 +188,28 @@ async def test_the_http_interface_serves_the_agent_itself(folder: Path) -> None:
             override = {"action": "GO", "officer": "Muster", "reason": "x"}
             async with session.post(f"{app.url}/v1/journeys/nobody/override", json=override) as answer:
                 assert answer.status == 404
+
+
+async def test_an_ais_port_is_recorded_where_the_configuration_allows_it(folder: Path) -> None:
+    with SerialReceiver(folder / "serial", "mast") as receiver:
+        more = f'[[serial]]\nunit = "mast"\npath = "{receiver.path}"\nrole = "ais"\nbaud = 38400\n'
+        more += '[capture]\nports = ["mast"]\nallow_vehicle_positions = true\n'
+        async with running(configure(folder, more=more)) as (app, _):
+            [mast] = app.parts.serial
+            await until(lambda: mast.state.value == "open")
+            line = b"!AIVDM,1,1,,B,13U4vF0P001d<UnEeSmQ>gv`04hd,0*4C\r\n"
+            receiver.write(line)
+            await until(lambda: mast.left_out["no_journey"] == 1)
+            assert app.condition.status(app.parts).capture == {"mast": "recording"}
+            [capture] = (folder / "captures").iterdir()
+            assert b64encode(line) in capture.read_bytes()
+        assert app.condition.status(app.parts).capture == {"mast": "closed"}
+
+
+async def test_a_recording_that_cannot_begin_does_not_keep_the_agent_down(folder: Path) -> None:
+    (folder / "captures").write_text("a file where the folder should be")
+    more = '[[serial]]\nunit = "sign"\npath = "/dev/none"\nrole = "ais"\n'
+    more += '[capture]\nports = ["sign"]\nallow_vehicle_positions = true\n'
+    async with running(configure(folder, more=more)) as (app, _):
+        await until(lambda: bool(app.url))
+        assert app.condition.status(app.parts).capture == {}

@@ -1,13 +1,16 @@
-"""A terminal pair: the unit's end and the path we open."""
+"""A terminal pair: the unit's end and the path we open; the device at the end of a microcontroller link."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+
+from tests.firmware_bridge.link_world import CDevice, Device, PythonDevice, compile_library
 
 
 @dataclass
@@ -40,3 +43,18 @@ def unit() -> Iterator[Pair]:
     os.close(theirs)
     yield pair
     pair.hang_up()
+
+
+@pytest.fixture(scope="session")
+def reference_library(require: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The C reference machine, compiled here."""
+    return compile_library(tmp_path_factory.mktemp("reference"), require("cc"))
+
+
+@pytest.fixture(params=("python", "c"), scope="module")
+def new_device(request: pytest.FixtureRequest) -> Callable[[], Device]:
+    """Makes a device that was never configured: the Python machine, and the C one."""
+    if request.param == "python":
+        return PythonDevice
+    library = request.getfixturevalue("reference_library")
+    return lambda: CDevice(library)

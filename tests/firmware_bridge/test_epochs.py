@@ -192,7 +192,7 @@ def test_endless_sentences_of_one_time_stay_bounded():
     for _ in range(10_000):
         epochs.add(gsa())
         epochs.add(rmc(0))
-    assert len(epochs._open) <= MAX_SENTENCES
+    assert len(epochs._open.seen) <= MAX_SENTENCES
     assert len(epochs.end()) == 1
 
 

@@ -13,6 +13,8 @@ from firmware_bridge.messages import Event, Refusal
 class Echo:
     """Tells what it was given."""
 
+    buffered = 0
+
     def __init__(self) -> None:
         self.data = b""
 

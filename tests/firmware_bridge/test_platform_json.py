@@ -275,7 +275,7 @@ def test_endless_line_is_refused_once_and_the_next_one_read():
     events = []
     for _ in range(DOCUMENT_LIMIT // 4096 + 3):
         events += lines.feed(b"x" * 4096)
-    assert events == [] and len(lines._line) <= DOCUMENT_LIMIT
+    assert events == [] and lines.buffered <= DOCUMENT_LIMIT
     events = lines.feed(b"\n" + body(OWNTRACKS) + b"\n")
     assert [type(event) for event in events] == [Refusal, PositionReport]
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firmware_bridge.avl import RefusedFrame
 from firmware_bridge.messages import Event, PositionReport, Refusal
 from firmware_bridge.ruptela import FRAME_LIMIT, RuptelaDecoder, RuptelaFrame, answer, crc16_kermit
 
@@ -106,6 +107,13 @@ def test_frame_has_the_answer():
     [one] = RuptelaDecoder().frames(records(record()))
     assert isinstance(one, RuptelaFrame)
     assert (one.imei, one.command, one.answer.hex()) == ("869153042601309", 1, "0002640113bc")
+
+
+def test_absurd_frame_with_a_right_crc_is_sent_again_and_given_up_in_the_end():
+    [one] = RuptelaDecoder().frames(records(record(), count=2))
+    assert isinstance(one, RefusedFrame)
+    assert (one.imei, one.refusal.reason) == ("869153042601309", "cut_short")
+    assert (one.answer, one.give_up) == (answer(1, accepted=False), answer(1))
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from itertools import groupby
 
 import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from simulator.bench import Figure, detection
+from simulator.bench import detection
+from simulator.bench_bridge import bridge
+from simulator.bench_figure import Figure
 from simulator.bench_load import INSIDE_SHARE, make_load, small_zones
 from simulator.cli import tree
 from zones.catalogue import shipped_zone_set
@@ -60,6 +64,16 @@ def test_every_figure_of_the_contract_is_measured_beside_its_peers():
     # Not a measurement, but an order of magnitude: the engine is no slower than a loop over polygons.
     assert figures[1].value > 20 * figures[1].peers["shapely-prepared"]
     assert told
+
+
+def test_the_bridge_is_measured_beside_its_peers():
+    told = []
+    figure, frames = bridge(told.append, scale=0.01, repeats=1)
+    assert (figure.id, frames.id) == ("bridge.nmea", "bridge.frames")
+    assert figure.value > 0.0 and frames.value > 0.0 and told
+    assert "pynmeagps" in figure.peers
+    assert ("pynmea2" in figure.peers) == (importlib.util.find_spec("pynmea2") is not None)
+    assert ("gpsd" in figure.peers) == (shutil.which("gpsdecode") is not None)
 
 
 def test_the_command_prints_a_table_or_one_json_document():

@@ -40,7 +40,7 @@ def test_the_agents_file_reads_back_as_what_was_meant(
     ports: Ports, place: BrokerPlace, clock: ClockTable, units: tuple[tuple[str, str], ...]
 ) -> None:
     layout = Layout(Path("run"), ports)
-    config = parse_config(agent_toml(layout, place, clock, units), "agent.toml")
+    config = parse_config(agent_toml(layout, place, clock, units, layout.customs_url), "agent.toml")
     assert config.agent.id == AGENT_ID
     assert (config.mqtt.host, config.mqtt.port, config.mqtt.protocol) == (place.host, place.port, place.protocol)
     assert config.clock == clock
@@ -77,7 +77,7 @@ def test_all_parts_are_told_the_same_places(tmp_path: Path) -> None:
     assert layout.room_url == "http://127.0.0.1:8090/"
     assert (layout.agent_url, layout.customs_url) == ("http://127.0.0.1:8091", "http://127.0.0.1:8092")
     place = BrokerPlace("127.0.0.1", layout.ports.broker, "5")
-    agent = parse_config(agent_toml(layout, place, ClockTable(), ()), "agent.toml")
+    agent = parse_config(agent_toml(layout, place, ClockTable(), (), layout.customs_url), "agent.toml")
     lorries = lorries_config(layout, place, ClockTable(), RunTable())
     assert agent.customs.url == lorries.services.customs_url
     assert agent.mqtt.port == lorries.broker.port == 8093

@@ -1,4 +1,4 @@
-"""zones/quiet_map.py: no box holds an edge, every box holds its position, far boxes are shared."""
+"""zones/quiet_map.py: no box holds an edge, every box holds its position, no free way meets an edge."""
 
 from __future__ import annotations
 
@@ -127,12 +127,34 @@ def test_every_cell_an_edge_meets_is_marked(line):
     assert crossed.sum() <= 4 * (abs(line[2] - line[0]) + abs(line[3] - line[1]) + 2)
 
 
-def test_vehicles_far_from_every_edge_share_boxes():
-    index = compile_index(shipped_zone_set())
-    rng = random.Random(1)
-    places = [(rng.uniform(46.6, 46.9), rng.uniform(7.4, 8.4)) for _ in range(1_000)]
-    boxes = {id(index.quiet_box(*place)) for place in places}
-    assert len(boxes) < 300
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 12))
+def test_no_free_way_meets_an_edge(seed, count):
+    index, edges = boundary(world(seed, count))
+    shapely.prepare(edges)
+    rng = random.Random(seed)
+    for _ in range(60):
+        x, y = EAST + rng.uniform(-18_000, 18_000), NORTH + rng.uniform(-18_000, 18_000)
+        to = x + rng.choice([40.0, 1_500.0]) * rng.uniform(-1, 1), y + rng.choice([40.0, 1_500.0]) * rng.uniform(-1, 1)
+        way = (*SWISS.to_degrees(x, y), *SWISS.to_degrees(*to))
+        if index.way_is_free(*way):
+            assert index.way_is_free(*way[2:], *way[:2])
+            assert not shapely.intersects(edges, shapely.LineString([(x, y), to]))
+
+
+def test_ways_are_free_inside_zones_and_outside_them_and_nowhere_else():
+    index = compile_index(ZoneSet("one", (BorderZone(id="z", polygons=((ring_about(EAST, NORTH, 1_000.0, 4),),)),)))
+
+    def free(x, to_x):
+        return index.way_is_free(*SWISS.to_degrees(EAST + x, NORTH), *SWISS.to_degrees(EAST + to_x, NORTH))
+
+    assert free(-600.0, 600.0)
+    assert free(1_300.0, 2_500.0)
+    assert not free(0.0, 1_300.0)
+    assert not free(3_000.0, 7_000.0), "too long"
+    assert not free(9_000.0, 9_100.0), "off the map"
+    assert not index.way_is_free(math.nan, 7.5, 47.0, 7.5)
+    assert not index.way_is_free(47.0, 7.5, 47.0, math.inf)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 91.0, -90.5])

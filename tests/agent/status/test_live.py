@@ -16,13 +16,15 @@ NAMES = {
     "borderlane_refusals",
     "borderlane_alarms",
     "borderlane_outbox_pending",
+    "borderlane_output",
+    "borderlane_output_fault",
     "borderlane_outbox_oldest_seconds",
     "borderlane_link_up",
     "borderlane_mode",
     "borderlane_zone_set_info",
     "borderlane_units",
 }
-LABELS = {"source", "result", "action", "name", "link", "mode", "version", "le"}
+LABELS = {"output", "state", "source", "result", "action", "name", "link", "mode", "version", "le"}
 
 
 def used() -> Metrics:
@@ -37,6 +39,8 @@ def used() -> Metrics:
     metrics.alarms.labels("BREACH").inc()
     metrics.link_up.labels("broker").set(True)
     metrics.mode.labels("NORMAL").set(True)
+    metrics.output.labels("sign-1", "GO").set(True)
+    metrics.output_fault.labels("sign-1").set(False)
     metrics.zone_set.labels("2026-11-22.1").set(1)
     return metrics
 
