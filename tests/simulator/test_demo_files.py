@@ -90,7 +90,7 @@ def test_all_parts_are_told_the_same_places(tmp_path: Path) -> None:
 def test_agent_and_lorries_agree_on_the_listener_and_its_units(tmp_path: Path) -> None:
     layout = Layout(tmp_path, Ports(8090, 8091, 8092, 8093, 8094))
     place, units = BrokerPlace("127.0.0.1", layout.ports.broker, "5"), avl_units("ab", 60)
-    text = agent_toml(layout, place, ClockTable(), ()) + listener_toml(layout, units)
+    text = agent_toml(layout, place, ClockTable(), (), layout.customs_url) + listener_toml(layout, units)
     (listener,) = parse_config(text, "agent.toml").listener
     assert listener.units == {imei_of(number): unit for number, unit in units.items()} and len(units) > 1
     assert listener.private_network and listener.host == "127.0.0.1"
