@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from agent import desk, logs
+from agent import desk, interpreter, logs
 from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
 from agent.batch import FEED, Surroundings
 from agent.booth import Booth
@@ -96,7 +96,9 @@ async def run_agent(config_file: Path) -> None:
     """
     config = load_config(config_file, os.environ)
     logs.configure(config.log.format, config.log.level)
+    interpreter.share()
     app = App(config, config_file)
+    interpreter.settle_memory()
     try:
         await app.run()
     finally:
@@ -203,6 +205,7 @@ class App:
         mqtt, commit = self.config.mqtt, self.config.commit
         address = BrokerAddress(mqtt.host, mqtt.port, mqtt.protocol, mqtt.username, password)
         ids = client_ids(data)
+        stream = mqtt.client == "stream"
         heartbeat = self.topics.heartbeat(self.agent)
         publisher = Publisher(
             address,
@@ -210,6 +213,7 @@ class App:
             will=Will(self.topics.status(self.agent), self.condition.last_message()),
             heartbeat_topic=heartbeat,
             on_connected=self._publish_again,
+            stream=stream,
         )
         source = MqttSource(
             address,
@@ -220,6 +224,7 @@ class App:
             window=mqtt.window,
             batch_messages=commit.messages,
             linger_s=commit.linger_ms / 1000,
+            stream=stream,
             on_lost=publisher.reconnect,
         )
         return publisher, source
@@ -500,8 +505,7 @@ class App:
             self.parts.pipeline.mark(unit)
 
     def _watermark(self, unit: str, boot_id: str | None, up_to: int) -> None:
-        if self.parts.publisher.connected:
-            self._spawn(self._try_publish(self.topics.watermark(unit), encode_watermark(boot_id, up_to), 0, False))
+        self.parts.publisher.say(self.topics.watermark(unit), encode_watermark(boot_id, up_to))
 
     def _committed(self, committed: Committed) -> None:
         """All of it is on disk: let it out."""

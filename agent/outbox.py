@@ -195,12 +195,10 @@ class Outbox:
         rows = list(itertools.islice(self._chains[chain], TOLD_AT_ONCE if chain[0] in TOLD_LANES else 1))
         if len(rows) == 1:
             return await self._perform(rows[0])
-        outcomes = await asyncio.gather(*(self._perform(row) for row in rows))
-        good = list(itertools.takewhile(lambda outcome: not outcome.retried, outcomes))
+        taken = await self._publisher.publish_run(chain[1], [row.body for row in rows])
         return Performed(
-            done=tuple(outbox_id for outcome in good for outbox_id in outcome.done),
-            dropped=tuple(outbox_id for outcome in good for outbox_id in outcome.dropped),
-            retried=outcomes[len(good)].retried if len(good) < len(outcomes) else (),
+            done=tuple(row.outbox_id for row in rows[:taken]),
+            retried=self._again(rows[taken]).retried if taken < len(rows) else (),
         )
 
     def _settle(self, chain: Chain, outcome: Performed) -> None:

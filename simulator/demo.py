@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,8 +176,12 @@ class Demo:
         await control_room.start()
         await self._serving(f"{self.layout.room_url}healthz")
         self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url})
-        works = (self._measure(), self._listen(), self._play_faults(), self._guard())
-        self._watching = [asyncio.create_task(work) for work in works]
+        self._watching = [asyncio.create_task(work) for work in self._watches()]
+
+    def _watches(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on beside the parts; nobody looks at the events of a checked run."""
+        listening = [] if self.options.check else [self._listen()]
+        return [self._measure(), *listening, self._play_faults(), self._guard()]
 
     def _write_files(self, place: BrokerPlace) -> None:
         layout, clock, options = self.layout, self._clock_table, self.options
@@ -195,7 +199,8 @@ class Demo:
         lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
         customs_url = layout.customs_url if self._lines is None else self._lines.url
-        text = agent_toml(layout, place, clock, ports, customs_url)
+        text = agent_toml(layout, place, clock, ports, customs_url, options.lorries)
+        text += listener_toml(layout, avl_units(run_id, lorries))
         if self._signed is not None:
             self._put_up_sign(*self._signed)
             text += sign_toml(layout, *self._signed)

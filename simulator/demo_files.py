@@ -18,6 +18,11 @@ BAUD = {"receiver": 9_600, "ais": 38_400}
 """Of the simulated serial lines, by role."""
 
 
+STREAM_FROM = 1_000
+"""Lorries times speedup from which the agent speaks MQTT without paho: well below what limits paho on two cores that
+carry all parts (design/broker.md section 6)."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """Where the parts listen, all on loopback."""
@@ -82,14 +87,24 @@ class Layout:
 
 
 def agent_toml(
-    layout: Layout, broker: BrokerPlace, clock: ClockTable, ports: tuple[tuple[str, str], ...], customs_url: str
+    layout: Layout,
+    broker: BrokerPlace,
+    clock: ClockTable,
+    ports: tuple[tuple[str, str], ...],
+    customs_url: str,
+    lorries: int = 1,
 ) -> str:
     """Configuration of the agent.
 
     Args:
+        layout: Files of the run.
+        broker: Where the broker is.
+        clock: The run's clock.
         ports: Role and unit of what is on its serial lines.
         customs_url: The customs service, or a line to it that is played with.
+        lorries: How many there are; with so many at this pace that paho would limit it, it speaks MQTT without paho.
     """
+    client = "stream" if lorries * clock.speedup >= STREAM_FROM else "paho"
     serial = "".join(
         f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nrole = "{role}"\n'
         f"baud = {BAUD[role]}\n"
@@ -104,6 +119,7 @@ signing_key = "keys/agent.key.pem"
 host = "{broker.host}"
 port = {broker.port}
 protocol = "{broker.protocol}"
+client = "{client}"
 
 [customs]
 url = "{customs_url}"

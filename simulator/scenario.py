@@ -18,6 +18,7 @@ from functools import cached_property
 from agent.domain.declaration import GoodsDeclaration, TransportDeclaration
 from simulator import ais_unit
 from simulator.dice import Dice
+from simulator.equipment import OPERATORS, Payload, payload_of, receiver_of
 from simulator.gnss_error import Receiver
 from simulator.papers import Papers, make_papers, plate_for
 from simulator.routes import Drive, Road, approach, through
@@ -102,36 +103,6 @@ _SPECIAL = {
 """Number of a lorry modulo `SPECIAL_EVERY`: (behaviour, runs through whatever it is told)."""
 SPECIAL_EVERY = 120
 """So that one lorry in 13 is special: a run of 60 has each kind, a run of 200 is mostly honest."""
-
-
-class Payload(enum.Enum):
-    """How a unit speaks."""
-
-    JSON = "JSON"
-    JSON_LIST = "JSON_LIST"
-    MSGPACK = "MSGPACK"
-    ROWS = "ROWS"
-    """Compact MessagePack rows in an operator's batch."""
-    OPERATOR_JSON = "OPERATOR_JSON"
-    OWNTRACKS = "OWNTRACKS"
-    SERIAL = "SERIAL"
-    """NMEA on a serial line to the agent."""
-    TELTONIKA = "TELTONIKA"
-    """Codec 8E on TCP to the agent's listener."""
-    AIS = "AIS"
-    """A vessel, heard by the agent's AIS receiver."""
-
-
-_PAYLOADS = (
-    (Payload.JSON, 8.0),
-    (Payload.JSON_LIST, 2.0),
-    (Payload.MSGPACK, 4.0),
-    (Payload.ROWS, 3.0),
-    (Payload.OPERATOR_JSON, 2.0),
-    (Payload.OWNTRACKS, 1.0),
-)
-_INTERVALS_S = ((1.0, 86.0), (2.0, 4.0), (5.0, 8.0), (24.0, 1.0), (30.0, 1.0))
-OPERATORS = ("alpenfleet", "rhein-telematik")
 
 
 @dataclass(frozen=True)
@@ -367,7 +338,8 @@ class Planner:
         payload = self._payload(number, dice)
         if self._is_ferry(number):
             payload, cruise_mps = Payload.AIS, ais_unit.CRUISE_MPS
-        receiver = _receiver(dice, payload, number, behaviour)
+        quick = number <= SERIAL_LORRY or behaviour is Behaviour.SELF_REPORTS
+        receiver = receiver_of(dice, payload, number, quick=quick)
         lead_s, departs_s = self._times(number, stretch, cruise_mps, behaviour, receiver)
         plain = LorryPlan(
             number=number,
@@ -390,7 +362,7 @@ class Planner:
     def _payload(self, number: int, dice: Dice) -> Payload:
         if number == SERIAL_LORRY:
             return Payload.SERIAL
-        return Payload.TELTONIKA if number in self._avl else dice.weighted(_PAYLOADS)
+        return Payload.TELTONIKA if number in self._avl else payload_of(dice, number)
 
     def _behaviour(self, number: int) -> tuple[Behaviour, bool]:
         if self._is_planted(number) or number == SERIAL_LORRY or self._is_ferry(number):
@@ -520,26 +492,6 @@ def _tunnel(crossing: str, direction: Direction, plaza_m: float) -> tuple[float,
     if direction is Direction.OUT:
         return plaza_m + PORTAL_M, plaza_m + beyond_m + PORTAL_M
     return plaza_m - beyond_m - PORTAL_M, plaza_m - PORTAL_M
-
-
-def _receiver(dice: Dice, payload: Payload, number: int, behaviour: Behaviour) -> Receiver:
-    """Mostly good 1 s receivers; the first lorries are good ones, so that the first GO comes soon."""
-    if payload is Payload.AIS:
-        return Receiver(interval_s=ais_unit.REPORT_EVERY_S, whole_seconds=True)
-    quick = number <= SERIAL_LORRY or behaviour is Behaviour.SELF_REPORTS
-    serial = payload is Payload.SERIAL
-    interval_s = 1.0 if quick or serial or payload is Payload.OWNTRACKS else dice.weighted(_INTERVALS_S)
-    return Receiver(
-        interval_s=interval_s,
-        reports_accuracy=not dice.chance(0.1),
-        reports_speed=not dice.chance(0.1),
-        freezes=dice.chance(0.5) and not quick,
-        sticks=dice.chance(0.02) and not quick,
-        duplicates=dice.chance(0.08) and not serial,
-        disorder=dice.chance(0.06) and not serial and payload is not Payload.OWNTRACKS,
-        gaps=dice.chance(0.15) and not quick,
-        whole_seconds=payload is Payload.OWNTRACKS,
-    )
 
 
 def _track_plan(number: int, track: Track, seed: int, run_id: str, start_s: float, ground: Ground) -> LorryPlan:

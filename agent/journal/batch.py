@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from agent.journal.entry import Circumstances, EntryDraft
 
 RecordTable = Literal["crossing", "journey", "instruction"]
 RECORD_TABLES: tuple[RecordTable, ...] = ("crossing", "journey", "instruction")
 
 
-@dataclass(frozen=True)
-class CursorRow:
+class CursorRow(msgspec.Struct, frozen=True):
     """How far the reports of a unit are processed."""
 
     unit: str
@@ -24,8 +25,7 @@ class CursorRow:
     last_fix_ms: int
 
 
-@dataclass(frozen=True)
-class StateRow:
+class StateRow(msgspec.Struct, frozen=True, gc=False):
     """Detector state of a unit; None = forget it."""
 
     unit: str
@@ -98,8 +98,7 @@ class RefusalRow:
     length: int
 
 
-@dataclass(frozen=True)
-class TelemetryRow:
+class TelemetryRow(msgspec.Struct, frozen=True, gc=False):
     """What one batch brought of one unit inside tracking zones; encrypted by the store as it is written."""
 
     unit: str

@@ -73,8 +73,9 @@ T = TypeVar("T")
 Seal = Callable[[bytes, str], bytes]
 """(body of an outbox row, newest checkpoint) to the signed bytes that go out; runs in the writing thread."""
 
-SPILL_PAGES = 1_000
-"""Pages in the write-ahead log from which they are moved into the database (SQLite's usual figure)."""
+SPILL_PAGES = 4_000
+"""Pages in the write-ahead log, 16 MB, from which they are moved into the database. SQLite's usual 1,000 are full
+several times a second under load, and each time the same pages of the units on the road would be written again."""
 TRUNCATE_PATIENCE_MS = 50
 """How long a purge waits for readers of the log; commits wait behind it, and there is a next purge."""
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.domain.identifiers import JRN_FORM, PERMIT_FORM, UNIT_FORM, MrnVerdict, judge_mrn
+from simulator.equipment import Payload
 from simulator.papers import WATCHED_CONSIGNEE, WATCHED_PLATE
 from simulator.scenario import (
     PLANTED_CONSIGNEE,
     PLANTED_PLATE,
     WAVE_S,
     Behaviour,
-    Payload,
     avl_units,
     expected_activations,
     ferry,
