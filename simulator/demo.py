@@ -201,10 +201,10 @@ class Demo:
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
         customs_url = layout.customs_url if self._lines is None else self._lines.url
         text = agent_toml(layout, place, clock, ports, customs_url, options.lorries)
-        text += listener_toml(layout, avl_units(run_id, lorries))
         if self._signed is not None:
             self._put_up_sign(*self._signed)
             text += sign_toml(layout, *self._signed)
+        text += listener_toml(layout, avl_units(run_id, lorries))
         layout.file("agent").write_text(text, "utf-8")
         conditional = every_second_crossing() if options.chaos is not None else ()
         layout.file("customs").write_text(customs_toml(clock, conditional), "utf-8")

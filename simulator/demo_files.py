@@ -140,6 +140,21 @@ format = "json"
 {serial}"""
 
 
+def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
+    """The agent's listener and the units it knows, by number; nothing if there are none."""
+    if not units or not layout.ports.avl:
+        return ""
+    known = ", ".join(f'"{imei_of(number)}" = "{unit}"' for number, unit in units.items())
+    return f"""
+[[listener]]
+port = {layout.ports.avl}
+private_network = true
+display = "{{text}}"
+language = "de"
+units = {{ {known} }}
+"""
+
+
 SIGN = "booth-1"
 """Name of the microcontroller with the demo's sign, and of its port."""
 
@@ -160,21 +175,6 @@ kind = "sign"
 crossing = "{crossing}"
 direction = "{direction}"
 default = "blank"
-"""
-
-
-def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
-    """The agent's listener and the units it knows, by number; nothing if there are none."""
-    if not units or not layout.ports.avl:
-        return ""
-    known = ", ".join(f'"{imei_of(number)}" = "{unit}"' for number, unit in units.items())
-    return f"""
-[[listener]]
-port = {layout.ports.avl}
-private_network = true
-display = "{{text}}"
-language = "de"
-units = {{ {known} }}
 """
 
 
