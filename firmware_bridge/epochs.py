@@ -29,7 +29,10 @@ SILENCE_S = 0.1
 ROLLOVER_MS = DAY_MS // 2
 """Time of day that falls back by more than this without a new date has passed midnight."""
 SAME_MS = 10
-"""NMEA and UBX times that are nearer are one epoch; within a protocol only equal times are."""
+"""NMEA and UBX times that are not further apart are one epoch."""
+SAME_SENTENCES_MS = 9
+"""The same within NMEA: a Magellan 315 writes 24.758 in one sentence and 24.76 in the next, whereas the 43.990 and
+44.000 of an SL869 are two epochs. No receiver is faster than 100 Hz."""
 MAX_SENTENCES = 32
 """Sentences kept for one epoch; a full multi-constellation cycle has about 20."""
 RECENT_EPOCHS = 4
@@ -70,6 +73,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     nav_mode: int | None = None
     """1 no fix, 2 two-dimensional, 3 three-dimensional."""
     satellites: int | None = None
+    """Used for the fix."""
     hdop: float | None = None
     accuracy_m: float | None = None
     """95 % radius."""
@@ -97,15 +101,15 @@ class _Epoch:
             ubx_ms: Time of day of its time of week.
         """
         if seen.itow_ms is None:
-            return seen.time_of_day_ms == self.nmea_ms or (
-                self.nmea_ms is None and _near(seen.time_of_day_ms, self.ubx_ms)
-            )
+            if self.nmea_ms is not None:
+                return _near(seen.time_of_day_ms, self.nmea_ms, SAME_SENTENCES_MS)
+            return _near(seen.time_of_day_ms, self.ubx_ms)
         return seen.itow_ms == self.itow_ms or (self.itow_ms is None and _near(ubx_ms, self.nmea_ms))
 
     def stamp(self, seen: Observation, ubx_ms: int | None) -> None:
         """Note the time of an observation it takes."""
         if seen.itow_ms is None:
-            self.nmea_ms = seen.time_of_day_ms
+            self.nmea_ms = seen.time_of_day_ms if self.nmea_ms is None else self.nmea_ms
         else:
             self.itow_ms, self.ubx_ms = seen.itow_ms, ubx_ms
 
@@ -195,7 +199,7 @@ class Epochs:
     def _note(self, seen: Observation) -> list[Event]:
         if seen.kind == "ZDA" and seen.date is not None and seen.time_of_day_ms is not None:
             self._date = (seen.date, seen.time_of_day_ms)
-            if self._open is not None and seen.time_of_day_ms == self._open.nmea_ms:
+            if self._open is not None and _near(seen.time_of_day_ms, self._open.nmea_ms, SAME_SENTENCES_MS):
                 self._open.date = self._date
         is_over = seen.kind == "NAV-EOE" and self._open is not None and self._open.itow_ms == seen.itow_ms
         # Sentences of the same epoch may come behind: these are waited for, as they may say that it is no fix.
@@ -274,7 +278,8 @@ def join(seen: list[Observation], fix_time_ms: int | None) -> Event | None:
     """
     position = _best(seen, _POSITION_RANK, "latitude")
     evidence = [one.evidence for one in seen if one.evidence is not None]
-    satellites = _last(seen, "satellites")
+    # The most: a GGA of a Furuno GT-88 counts those of GPS only, which may be none, and the GNS beside it all.
+    satellites = max((one.satellites for one in seen if one.satellites is not None), default=None)
     verdict = judge(evidence, _nav_mode(seen), satellites)
     if verdict is Verdict.NO_FIX or (position is None and verdict.is_fix):
         return None
@@ -328,12 +333,12 @@ def _closer(seen: list[Observation]) -> tuple[str, int]:
     return kind, sum(one.kind == kind for one in seen)
 
 
-def _near(first_ms: int | None, second_ms: int | None) -> bool:
-    """Whether two times of day are one epoch across protocols; midnight may lie between."""
+def _near(first_ms: int | None, second_ms: int | None, same_ms: int = SAME_MS) -> bool:
+    """Whether two times of day are one epoch; midnight may lie between."""
     if first_ms is None or second_ms is None:
         return False
     apart_ms = (first_ms - second_ms) % DAY_MS
-    return min(apart_ms, DAY_MS - apart_ms) <= SAME_MS
+    return min(apart_ms, DAY_MS - apart_ms) <= same_ms
 
 
 def _last(seen: list[Observation], field: str) -> Any:

@@ -155,7 +155,9 @@ class Framer:
         if len(head) < 6 or len(self._buffer) - at < whole:
             return self._false_start() if final else 0
         body = bytes(self._buffer[at + 2 : at + whole - 2])
-        if fletcher(body) != self._buffer[at + whole - 2 : at + whole]:
+        check = bytes(self._buffer[at + whole - 2 : at + whole])
+        # The plain sum first: it alone finds 255 of 256 false starts, in a tenth of the time.
+        if sum(body) & 255 != check[0] or fletcher(body) != check:
             return self._false_start()
         self.frames += 1
         out.append(Frame(FrameKind.UBX, body))

@@ -150,7 +150,7 @@ def _read_gsa(fields: Fields, raw: list[str]) -> Observation:
     mode = _whole(fields, "navMode", 3)
     if mode == 0:
         raise _Unfit("mode is 0; expected 1 to 3")
-    return Observation(kind="GSA", nav_mode=mode)
+    return Observation(kind="GSA", nav_mode=mode, satellites=sum(map(bool, raw[2:14])))
 
 
 def _read_gst(fields: Fields, raw: list[str]) -> Observation:

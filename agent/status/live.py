@@ -42,6 +42,9 @@ class Metrics:
         )
         self.refusals = Counter("borderlane_refusals", "Refused input by source", ["source"], registry=self.registry)
         self.alarms = Counter("borderlane_alarms", "Alarms by name", ["name"], registry=self.registry)
+        self.disk_used = Gauge(
+            "borderlane_disk_used_share", "How full the disk of the data folder is", registry=self.registry
+        )
         self.outbox_pending = Gauge(
             "borderlane_outbox_pending", "Effects stored and not yet done", registry=self.registry
         )

@@ -42,6 +42,17 @@ def test_file_and_standard_input_give_the_same_lines():
     assert reports[0]["fixTime"] == "2015-10-10T09:12:32.000Z"
 
 
+def test_ubx_log_as_bytes_and_as_hex_text_and_found_out_by_itself():
+    log = CORPUS / "gnss" / "ublox-neo-m8n.log"
+    done = decode("ubx", log)
+    *reports, last = lines(done)
+    assert last == {"summary": {"accepted": 24, "refused": 0}}
+    assert reports[1]["fixTime"] == "2017-07-19T08:50:01.000Z"
+    assert decode("gnss", log).stdout == done.stdout
+    frames = log.read_bytes()[log.read_bytes().index(b"\xb5\x62") :]
+    assert decode("ubx", data=frames.hex(" ").encode()).stdout == done.stdout
+
+
 def test_refused_input_is_told_on_standard_error_and_counted():
     done = decode("nmea", data=b"$GPGGA,1,2*00\r\n$GPZDA,120000,31,02,2026,00,00*4D\r\n")
     assert done.returncode == 0
@@ -73,7 +84,6 @@ def test_damaged_json_is_refused(tmp_path):
     [
         (["nmea", "/no/such/file"], ["/no/such/file", "No such file", "expected"]),
         (["nmea", "/tmp"], ["/tmp", "directory"]),
-        (["ubx"], ["ubx", "not yet supported", "nmea, ais"]),
         (["morse"], ["morse"]),
     ],
 )

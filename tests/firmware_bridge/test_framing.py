@@ -146,11 +146,12 @@ def test_good_sentence_is_found_behind_any_damage(noise):
         random.Random(1).randbytes(1 << 20),
         b"$" * (1 << 20),
         b"$GPGGA," * (1 << 17),
-        b"\xb5\x62\x01\x07\x00\x10" * 10_000,
+        b"\xb5\x62\x01\x35\x00\x10" * 45_000,
+        b"\xb5\x62\x01\x07\x80\x00" * 45_000,
         b"\xd3\x00\x13\x3e\xd0" * 13_000,
         b"$GPGGA," + b"1" * (1 << 20),
     ],
-    ids=["random", "dollars", "heads", "ubx heads", "rtcm heads", "endless line"],
+    ids=["random", "dollars", "heads", "ubx heads", "short ubx heads", "rtcm heads", "endless line"],
 )
 def test_storm_gives_no_frame_in_a_third_of_its_line_time(storm):
     started_s = time.process_time()

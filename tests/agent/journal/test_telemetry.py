@@ -76,7 +76,7 @@ def test_the_fix_can_be_fed_again_exactly(seen):
     ],
 )
 def test_a_code_says_the_state_and_whether_the_fix_is_inside(inside, phases, codes):
-    assert state_codes(inside, phases) == codes
+    assert dict(state_codes(inside, phases)) == codes
 
 
 @pytest.mark.parametrize(
