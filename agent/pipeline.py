@@ -241,8 +241,8 @@ class Pipeline:
         for (source, result), number in gathering.fixes.items():
             self._metrics.fixes.labels(source, result).inc(number)
             self._fixes[result] += number
-        for source, number in gathering.refused.items():
-            self._metrics.refusals.labels(source).inc(number)
+        for (source, reason), number in gathering.refused.items():
+            self._metrics.refusals.labels(source, reason).inc(number)
 
     def _mark(self, gathering: Gathering) -> None:
         """Watermarks of units with a journey, from what is committed."""
