@@ -9,7 +9,7 @@ LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEBIAN := mosquitto mosquitto-clients socat gpsd-tools python3-gps strace gcc libc6-dev
 
-.PHONY: demo test check bench bench-peers risk-eval nightly clean lock zones debian-parts
+.PHONY: demo test check bench bench-peers reliability risk-eval nightly clean lock zones debian-parts
 
 # The lock files carry a hash of every package; nothing else is installed.
 $(READY): $(LOCK) pyproject.toml
@@ -62,6 +62,10 @@ DATA ?= ../shared/data/risk
 risk-eval: $(READY)
 	$(BIN)/borderlane rules eval --train $(DATA)/train.csv.gz --test $(DATA)/valid.csv.gz --model default $(ARGS)
 	$(BIN)/borderlane rules eval --train $(DATA)/train.csv.gz --test $(DATA)/valid.csv.gz --model boosted $(ARGS)
+
+# Kills, power cuts and damaged files by enumeration; writes docs/reliability.md. `ARGS=--full`: as far as nightly goes.
+reliability: $(READY_DEV) debian-parts
+	$(BIN)/python -m benchmarks.reliability $(ARGS)
 
 nightly: $(READY_DEV) debian-parts
 	BORDERLANE_REQUIRE_ALL=1 $(BIN)/python -m pytest $(ARGS)

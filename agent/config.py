@@ -39,6 +39,8 @@ class AgentTable(Table, frozen=True):
     """Folder of the journal and state; relative to the configuration file."""
     signing_key: str = "keys/agent.key.pem"
     """Ed25519 private key (PEM, mode 0600) that signs journal and instructions."""
+    ballast_mb: Annotated[int, Meta(ge=0, le=4_096)] = 64
+    """Disk put aside, so that crossings under way can be closed when the disk is full; 0 = none."""
 
 
 class MqttTable(Table, frozen=True):
@@ -52,6 +54,8 @@ class MqttTable(Table, frozen=True):
     username: str = ""
     password_file: str = ""
     """File that holds the password; never the password itself."""
+    client: str = "paho"
+    """paho, or stream: our own client of MQTT 3.1.1 without a thread, for thousands of messages a second."""
     window: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     """Unacknowledged QoS 1 messages at once (design/broker.md section 6)."""
     owntracks: bool = True
@@ -211,6 +215,17 @@ class PolicyConfig(Table, frozen=True):
     journey_expiry_s: Positive = 259_200.0
     found_inside_holds: bool = False
     random_stop_share: Share = 0.0
+    clock_must_be_kept: bool = False
+    """Whether the kernel must say that a time source keeps its clock (adjtimex); if not, CLOCK_UNTRUSTED."""
+
+
+class RetentionTable(Table, frozen=True):
+    """How long what can be erased is kept; the journal holds its digests for good. Telemetry: 24 h at most."""
+
+    events_days: Annotated[float, Meta(gt=0, le=30)] = 30.0
+    """What watchers are told, by pseudonyms (design/reliability.md section 8, P5)."""
+    papers_days: Annotated[float, Meta(gt=0, le=2_192)] = 365.0
+    """Requests, signed answers and instructions; six years at most, as the Swiss customs' own app has it."""
 
 
 class CommitTable(Table, frozen=True):
@@ -246,6 +261,7 @@ class Config(Table, frozen=True):
     detection: DetectionConfig = DetectionConfig()
     policy: PolicyConfig = PolicyConfig()
     commit: CommitTable = CommitTable()
+    retention: RetentionTable = RetentionTable()
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
     serial: tuple[SerialTable, ...] = ()
@@ -275,6 +291,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CHOICES = {
     ("http", "host"): LOOPBACK,
     ("mqtt", "protocol"): ("auto", "5", "3.1.1"),
+    ("mqtt", "client"): ("paho", "stream"),
     ("log", "format"): ("auto", "console", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),
 }

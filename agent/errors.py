@@ -19,6 +19,10 @@ class JournalError(AgentError):
     """The journal cannot promise durability: stop accepting work at once."""
 
 
+class JournalFull(JournalError):  # noqa: N818 - reads as the fact it states
+    """There is no room to write: nothing is visible of what was tried, and the same may be tried again."""
+
+
 class ConfigError(AgentError):
     """The configuration is wrong: the operator must mend the file. Names file, key, and what was expected."""
 

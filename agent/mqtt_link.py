@@ -1,4 +1,4 @@
-"""One MQTT connection that comes back: a fresh paho client for every connection, 5 or 3.1.1.
+"""One MQTT connection that comes back: a fresh client for every connection, 5 or 3.1.1.
 
 paho keeps unsent messages and pending acknowledgements in its client and sends them on the next connection,
 where message ids begin anew: a late acknowledgement then deletes a message that nobody has read
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import re
 import secrets
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -27,6 +30,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.errors import ConfigError
+from agent.mqtt_packets import Login
+from agent.mqtt_stream import Handlers, StreamClient
 
 KEEPALIVE_S = 5
 CONNECT_TIMEOUT_S = 3.0
@@ -96,35 +101,114 @@ class Will:
     payload: bytes
 
 
+class Speaker(Protocol):
+    """What owners do with a client: paho's, or the one on the event loop (`agent/mqtt_stream.py`)."""
+
+    def subscribe(self, topics: Any, /) -> Any:
+        """Ask for topics: (filter, QoS or options) each."""
+
+    def unsubscribe(self, topics: Any, /) -> Any:
+        """Ask for topics no more."""
+
+    def publish(self, topic: str, payload: Any, qos: int, retain: bool) -> Any:
+        """Send a message; says `rc` and `mid`."""
+
+    def ack(self, mid: int, qos: int, /) -> Any:
+        """Let the broker forget a message."""
+
+
+class Arrived(Protocol):
+    """A message as paho and our own client hand it over. Reading `topic` may raise UnicodeDecodeError."""
+
+    @property
+    def topic(self) -> str:
+        """Where it was published."""
+
+    payload: bytes
+    qos: int
+    retain: bool
+    dup: bool
+    mid: int
+
+
 @dataclass(frozen=True)
 class Callbacks:
-    """What the owner of a link is told: `message` on the network thread, the others on the event loop."""
+    """What the owner of a link is told: `message` on paho's thread if it is paho's, all else on the event loop."""
 
-    connected: Callable[[Client, int], None]
-    """Client and number of the connection, 1 for the first."""
+    connected: Callable[[Any, int], None]
+    """Client (`Speaker`) and number of the connection, 1 for the first."""
     lost: Callable[[int], None]
-    message: Callable[[int, MQTTMessage], None] | None = None
+    message: Callable[[int, Any], None] | None = None
+    """Connection and message (`Arrived`)."""
     published: Callable[[int, int, int], None] | None = None
     """Connection, message id, reason code of the PUBACK (0 in 3.1.1)."""
 
 
-class _Connection:
-    """One paho client from connect to loss. Its callbacks never raise: that would kill paho's thread."""
+class _Connection(ABC):
+    """One client from connect to loss; what the two kinds have in common."""
 
-    def __init__(self, link: MqttLink, number: int, protocol: str) -> None:
+    client: Any
+
+    def __init__(self, link: MqttLink, number: int) -> None:
         self.link = link
         self.number = number
-        self.loop = asyncio.get_running_loop()
         self.opened = asyncio.Event()
         self.ended = asyncio.Event()
         self.refusal: int | None = None
-        self.client = link._new_client(protocol)
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """TCP and CONNECT; OSError or ValueError if that fails."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """End it from outside."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Leave nothing behind."""
+
+    def answered(self, reason: int) -> None:
+        """The broker's CONNACK."""
+        if self.ended.is_set():
+            return
+        if reason == 0:
+            self.opened.set()
+        else:
+            self.refusal = reason
+            self.ended.set()
+
+
+class _PahoConnection(_Connection):
+    """Paho's client with its thread. Its callbacks never raise: that would kill the thread."""
+
+    def __init__(self, link: MqttLink, number: int) -> None:
+        super().__init__(link, number)
+        self.loop = asyncio.get_running_loop()
+        self.client: Client = link._new_client()
         self.client.on_connect = self._on_connect
         self.client.on_disconnect = self._on_disconnect
         if link.callbacks.message:
             self.client.on_message = self._on_message
         if link.callbacks.published:
             self.client.on_publish = self._on_publish
+
+    async def connect(self) -> None:
+        """Blocking in paho, so on another thread."""
+        await asyncio.to_thread(self.link._connect, self.client)
+        self.client.loop_start()
+
+    def cut(self) -> None:
+        """Shut the socket from outside; paho's thread then ends by itself."""
+        sock = self.client.socket()
+        if isinstance(sock, socket.socket):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    async def stop(self) -> None:
+        """End paho's thread. The socket goes first, else paho waits for PUBACKs that never come."""
+        self.cut()
+        await asyncio.shield(asyncio.to_thread(self.client.loop_stop))
 
     def _tell(self, call: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
@@ -138,16 +222,7 @@ class _Connection:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._tell(self._answered, reason.value)
-
-    def _answered(self, reason: int) -> None:
-        if self.ended.is_set():
-            return
-        if reason == 0:
-            self.opened.set()
-        else:
-            self.refusal = reason
-            self.ended.set()
+        self._tell(self.answered, reason.value)
 
     def _on_disconnect(
         self,
@@ -170,6 +245,44 @@ class _Connection:
         self._tell(self.link.callbacks.published, self.number, mid, reason.value)
 
 
+class _StreamConnection(_Connection):
+    """Our own client on the event loop; 3.1.1 only."""
+
+    def __init__(self, link: MqttLink, number: int) -> None:
+        super().__init__(link, number)
+        callbacks = link.callbacks
+        handlers = Handlers(
+            opened=lambda: self.answered(0),
+            refused=self.answered,
+            ended=self.ended.set,
+            message=None if callbacks.message is None else functools.partial(callbacks.message, number),
+            published=None if callbacks.published is None else self._published,
+        )
+        self.client = StreamClient(link._login(), handlers, link.window)
+
+    async def connect(self) -> None:
+        """The transport; CONNECT goes out as it is made."""
+        address = self.link.address
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await loop.create_connection(lambda: self.client, address.host, address.port, ssl=address.tls)
+
+    def cut(self) -> None:
+        """Abort the transport."""
+        self.client.cut()
+
+    async def stop(self) -> None:
+        """Until the transport is gone."""
+        self.cut()
+        if self.client.connected:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), STOP_TIMEOUT_S)
+
+    def _published(self, mid: int) -> None:
+        assert self.link.callbacks.published is not None
+        self.link.callbacks.published(self.number, mid, 0)
+
+
 class MqttLink:
     """Keeps one connection to a broker: opens it, notices its end, opens it again."""
 
@@ -183,7 +296,9 @@ class MqttLink:
         manual_ack: bool = False,
         window: int = 1_000,
         will: Will | None = None,
+        stream: bool = False,
     ) -> None:
+        """`stream`: our own client on the event loop instead of paho's; it speaks 3.1.1, whatever the address says."""
         self.address = address
         self.client_id = client_id
         self.name = "in" if manual_ack else "out"
@@ -193,13 +308,15 @@ class MqttLink:
         self.manual_ack = manual_ack
         self.window = window
         self.will = will
+        self.stream = stream
         self.connection = 0
         """Number of the current or latest connection."""
         self.connected = False
         self.last_problem = ""
         """Why the last attempt failed, for people."""
-        self._protocol = "5" if address.protocol == "auto" else address.protocol
-        self._settled = address.protocol != "auto"
+        wanted = "3.1.1" if stream else address.protocol
+        self._protocol = "5" if wanted == "auto" else wanted
+        self._settled = wanted != "auto"
         self._silent_closes = 0
         self._current: _Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -228,16 +345,16 @@ class MqttLink:
     def break_connection(self) -> None:
         """Give this connection up and open another: the broker or paho's thread says nothing any more."""
         if self._current:
-            _cut(self._current.client)
+            self._current.cut()
             self._current.ended.set()
 
-    def _new_client(self, protocol: str) -> Client:
-        five = protocol == "5"
+    def _new_client(self) -> Client:
+        five = self._protocol == "5"
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.client_id,
             clean_session=None if five else not self.persistent,
-            protocol=PROTOCOLS[protocol],
+            protocol=PROTOCOLS[self._protocol],
             reconnect_on_failure=False,
             manual_ack=self.manual_ack,
         )
@@ -252,9 +369,21 @@ class MqttLink:
             client.will_set(self.will.topic, self.will.payload, qos=1, retain=True)
         return client
 
-    def _connect(self, client: Client, protocol: str) -> None:
+    def _login(self) -> Login:
+        will = self.will or Will("", b"")
+        return Login(
+            client_id=self.client_id,
+            clean_session=not self.persistent,
+            keepalive_s=KEEPALIVE_S,
+            username=self.address.username,
+            password=self.address.password,
+            will_topic=will.topic,
+            will_payload=will.payload,
+        )
+
+    def _connect(self, client: Client) -> None:
         """Blocking. For 5 clean_start is said explicitly: paho's default drops the queue at first connect."""
-        if protocol != "5":
+        if self._protocol != "5":
             client.connect(self.address.host, self.address.port, keepalive=KEEPALIVE_S)
             return
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -278,13 +407,14 @@ class MqttLink:
     async def _one_connection(self) -> bool:
         """Open a connection and stay with it until it ends; whether it was ever open."""
         self.connection += 1
-        current = self._current = _Connection(self, self.connection, self._protocol)
+        kind = _StreamConnection if self.stream else _PahoConnection
+        current: _Connection = kind(self, self.connection)
+        self._current = current
         try:
-            await asyncio.to_thread(self._connect, current.client, self._protocol)
+            await current.connect()
         except (OSError, ValueError) as error:
             self._failed(f"{type(error).__name__}: {error}")
             return False
-        current.client.loop_start()
         try:
             if not await _answer(current):
                 self._refused(current)
@@ -294,7 +424,7 @@ class MqttLink:
             return True
         finally:
             self._ended(current)
-            await asyncio.shield(asyncio.to_thread(_stop, current.client))
+            await current.stop()
 
     def _opened(self, current: _Connection) -> None:
         self._settled, self.connected, self.last_problem = True, True, ""
@@ -335,17 +465,3 @@ async def _answer(current: _Connection) -> bool:
         for wait in waits:
             wait.cancel()
     return current.opened.is_set()
-
-
-def _cut(client: Client) -> None:
-    """Shut the socket from outside; paho's thread then ends by itself."""
-    sock = client.socket()
-    if isinstance(sock, socket.socket):
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-
-
-def _stop(client: Client) -> None:
-    """Blocking: end paho's thread. The socket goes first, else paho waits for PUBACKs that never come."""
-    _cut(client)
-    client.loop_stop()

@@ -195,12 +195,10 @@ class Outbox:
         rows = list(itertools.islice(self._chains[chain], TOLD_AT_ONCE if chain[0] in TOLD_LANES else 1))
         if len(rows) == 1:
             return await self._perform(rows[0])
-        outcomes = await asyncio.gather(*(self._perform(row) for row in rows))
-        good = list(itertools.takewhile(lambda outcome: not outcome.retried, outcomes))
+        taken = await self._publisher.publish_run(chain[1], [row.body for row in rows])
         return Performed(
-            done=tuple(outbox_id for outcome in good for outbox_id in outcome.done),
-            dropped=tuple(outbox_id for outcome in good for outbox_id in outcome.dropped),
-            retried=outcomes[len(good)].retried if len(good) < len(outcomes) else (),
+            done=tuple(row.outbox_id for row in rows[:taken]),
+            retried=self._again(rows[taken]).retried if taken < len(rows) else (),
         )
 
     def _settle(self, chain: Chain, outcome: Performed) -> None:
@@ -401,13 +399,16 @@ def _risk_answered(effect: AskRisk, body: bytes, keys: dict[str, OKPKey]) -> Ans
         LOG.warning("risk_unreadable", jrn=effect.jrn, reason=str(error))
         return None
     good: list[Assessment] = []
+    tokens: list[str] = []
     refused = 0
     for assessment in answer.assessments:
         try:
             good.append(verified_assessment(assessment, keys))
+            tokens.append(assessment.signature or "")
         except BadSignature as error:
             LOG.warning("risk_signature_bad", jrn=effect.jrn, reason=str(error))
             refused += 1
     if answer.pending and not good:
         return None
-    return Answered(RiskAnswered(effect.key, effect.request_id, tuple(good), refused), whole=not answer.pending)
+    event = RiskAnswered(effect.key, effect.request_id, tuple(good), refused, tuple(tokens))
+    return Answered(event, whole=not answer.pending)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from agent.activation.events import Event
+from agent.activation.events import Event, FeedRowArrived
 from agent.batch import AVL, Gathering, Surroundings
 from agent.clock import Clock
-from agent.errors import JournalError
+from agent.errors import JournalError, JournalFull
 from agent.ingest.avl_source import Reported
 from agent.ingest.intake import Cursor, watermark
 from agent.ingest.mqtt_source import Batch
 from agent.ingest.wire import Refused
-from agent.journal.batch import Committed, Retry
+from agent.journal.batch import Commit, Committed, Retry
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
 from agent.register import Register
+from agent.risk.conditional import WhenCut
 from agent.sheet import Site
+from agent.status.doubts import Doubts
 from agent.status.live import Metrics
 from zones.fix import Fix
 from zones.index import ZoneIndex
@@ -34,7 +36,12 @@ BATCH_ITEMS = 64
 LONGEST_WAIT_S = 1.0
 """The pipeline looks at the deadlines at least so often, wall seconds, in case the clock was set."""
 WATERMARK_EVERY_S = 1.0
-"""At most one watermark a second for each unit (design/reliability.md section 2)."""
+"""At most one watermark a second for each unit, wall time (design/reliability.md section 2): it spares the line,
+and lines do not run faster with the clock."""
+FULL_AGAIN_S = 0.25
+"""A commit for which there is no room is tried again after so long."""
+PARKED = 10_000
+"""New work set aside while there is no room; only serial lines, which cannot be stopped, ever reach it."""
 LOG = structlog.get_logger()
 
 
@@ -98,8 +105,16 @@ class Pipeline:
     """Takes input one batch at a time; the only writer of register, cursors, detector and store."""
 
     def __init__(
-        self, register: Register, around: Surroundings, store: Store, clock: Clock, metrics: Metrics, outlets: Outlets
+        self,
+        register: Register,
+        around: Surroundings,
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        outlets: Outlets,
+        may_write: asyncio.Event | None = None,
     ) -> None:
+        """`may_write`: while it is not set nothing is taken, so nothing is acknowledged, decided or issued."""
         self.register, self.around = register, around
         self._store, self._clock, self._metrics, self._outlets = store, clock, metrics, outlets
         self._queue: asyncio.Queue[Input] = asyncio.Queue(QUEUE)
@@ -108,6 +123,10 @@ class Pipeline:
         """Modes in force; the app keeps it."""
         self._fixes: Counter[str] = Counter()
         self._swap: Swap | None = None
+        self._may_write = may_write
+        self.doubts = Doubts()
+        self._cut: WhenCut | None = None
+        self._parked: deque[Input] = deque()
 
     @property
     def waiting(self) -> int:
@@ -138,6 +157,10 @@ class Pipeline:
         """Put another zone set and other settings in force before the next batch."""
         self._swap = Swap(index, digest, site)
 
+    def line_cut(self, cut: WhenCut) -> None:
+        """Put other rules for a cut line in force before the next batch."""
+        self._cut = cut
+
     async def run(self) -> None:
         """Batch after batch, for ever.
 
@@ -146,9 +169,27 @@ class Pipeline:
                 only a start from disk reconciles them.
         """
         while True:
-            items = await self._take()
+            items = self._admitted(await self._take())
+            if self._may_write is not None:
+                await self._may_write.wait()
             await self._batch(items)
             self._outlets.decided()
+
+    def _admitted(self, items: list[Input]) -> list[Input]:
+        """What may be dealt with now: all of it, or without room on the disk only what closes what is open.
+
+        New work waits unacknowledged. Readings of a serial line are lost beyond `PARKED`: nobody sends them again
+        anyway, and the newest says where the vehicle is.
+        """
+        if not self._store.short:
+            parked, self._parked = self._parked, deque()
+            return [*parked, *items]
+        new = [item for item in items if _begins_something(item)]
+        self._parked.extend(new)
+        readings = len(self._parked) - PARKED
+        if readings > 0:
+            self._parked = _without_oldest_readings(self._parked, readings)
+        return [item for item in items if not _begins_something(item)]
 
     async def _take(self) -> list[Input]:
         try:
@@ -183,6 +224,8 @@ class Pipeline:
 
     def _begin(self) -> Gathering:
         """A batch, under the new zone set if one has come."""
+        if self._cut is not None:
+            self.around, self._cut = replace(self.around, site=replace(self.around.site, cut=self._cut)), None
         swap, self._swap = self._swap, None
         if swap is None:
             return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
@@ -207,12 +250,14 @@ class Pipeline:
                 for message in batch.messages:
                     gathering.message(message.topic, message.payload, message.received_s)
             case Measured(item=Fix() as fix, source=source):
+                self.doubts.receiver(fix.unit, self._clock.wall_s(fix.received_s - fix.time_s), time.monotonic())
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):
                 gathering.refuse(refused, source)
             case Reported(items=reports, repeats=repeats):
                 gathering.items(reports, AVL)
-                gathering.fixes[AVL, "duplicate"] += repeats
+                if repeats:
+                    gathering.fixes[AVL, "duplicate"] += repeats
             case Happened():
                 gathering.outcome(item.done, item.dropped, item.retried)
                 for refused, source in item.refusals:
@@ -229,7 +274,7 @@ class Pipeline:
             return
         started_s = time.perf_counter()
         try:
-            committed = await self._store.commit(batch)
+            committed = await self._store_when_there_is_room(batch)
         except JournalError:
             LOG.exception("commit_failed", entries=len(batch.entries), effects=len(batch.effects))
             raise
@@ -237,12 +282,25 @@ class Pipeline:
         gathering.install()
         self._outlets.committed(committed)
 
+    async def _store_when_there_is_room(self, batch: Commit) -> Committed:
+        """Commit; on a full disk the same batch again and again, and nothing else meanwhile."""
+        while True:
+            try:
+                return await self._store.commit(batch)
+            except JournalFull:
+                await asyncio.sleep(FULL_AGAIN_S)
+                await self._store.regain()
+
     def _count(self, gathering: Gathering) -> None:
         for (source, result), number in gathering.fixes.items():
             self._metrics.fixes.labels(source, result).inc(number)
             self._fixes[result] += number
         for (source, reason), number in gathering.refused.items():
             self._metrics.refusals.labels(source, reason).inc(number)
+        now_s = time.monotonic()
+        self.doubts.heard(gathering.touched, now_s)
+        self.doubts.clock_faults(gathering.clock_faults, now_s)
+        self.doubts.jumps(gathering.jumps, now_s)
 
     def _mark(self, gathering: Gathering) -> None:
         """Watermarks of units with a journey, from what is committed."""
@@ -251,7 +309,8 @@ class Pipeline:
             cursor = self.around.cursors.get(unit)
             if cursor is None or unit not in self.register.jrns_of_unit:
                 continue
-            if unit in gathering.repeats or now_s - self._marked.get(unit, 0.0) >= WATERMARK_EVERY_S:
+            since_s = self._clock.wall_s(now_s - self._marked.get(unit, 0.0))
+            if unit in gathering.repeats or since_s >= WATERMARK_EVERY_S:
                 self._say_watermark(unit, cursor, now_s)
 
     def _say_watermark(self, unit: str, cursor: Cursor, now_s: float) -> None:
@@ -264,3 +323,22 @@ class Pipeline:
         """Lowest seq that only memory holds: all that a unit outside the tracking zones has sent last."""
         cursor = self.around.cursors[unit]
         return None if self.around.detector.in_tracking(unit) else cursor.highest
+
+
+def _begins_something(item: Input) -> bool:
+    """Whether an item may begin a crossing or a journey; outcomes, answers, officers and modes only go on with one."""
+    match item:
+        case Happened(events=events, marker=marker):
+            return marker is not None or any(isinstance(event, FeedRowArrived) for event in events)
+        case _:
+            return True
+
+
+def _without_oldest_readings(parked: Iterable[Input], count: int) -> deque[Input]:
+    kept: deque[Input] = deque()
+    for item in parked:
+        if count > 0 and isinstance(item, Measured):
+            count -= 1
+        else:
+            kept.append(item)
+    return kept

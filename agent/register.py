@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -63,6 +63,7 @@ class Register:
         self._dues: list[tuple[float, int, type[Record], str]] = []
         self._numbers = itertools.count()
         self._rows: dict[str, frozenset[ZoneKind]] = {}
+        self._activation_zones: dict[tuple[str, str], list[str]] = {}
 
     @classmethod
     def loaded(cls, zone_set: ZoneSet, records: Mapping[RecordTable, Mapping[str, bytes]]) -> Register:
@@ -130,10 +131,21 @@ class Register:
             found = self._rows[zone.id] = row_of(self.zone_set, zone)
         return found
 
+    def activation_zones(self, crossing: str, direction: str) -> list[str]:
+        """Ids of the activation zones of a crossing and direction: looked up for each fix of a lorry that waits."""
+        place = (crossing, direction)
+        found = self._activation_zones.get(place)
+        if found is None:
+            row = self.zone_set.of(crossing, Direction(direction))
+            found = [zone.id for kind, zone in row.items() if kind is ZoneKind.ACTIVATION]
+            self._activation_zones[place] = found
+        return found
+
     def swap(self, zone_set: ZoneSet) -> None:
         """Another zone set is in force."""
         self.zone_set = zone_set
         self._rows = {}
+        self._activation_zones = {}
 
     def table(self, kind: type[Record]) -> Mapping[str, Record]:
         """The records of a kind."""
@@ -271,7 +283,14 @@ class Draft:
         """Instructions that are told to a unit."""
         keys = self._keys(InstructionState, unit, self._base.instructions_of_unit)
         found = [state for key in keys if (state := self.instruction(key)) is not None]
-        return [state for state in found if unit in _units_of(state)]
+        return [state for state in found if unit == state.unit or unit in state.units]
+
+    def waiting(self) -> list[InstructionState]:
+        """Instructions whose time budget runs."""
+        changed = {key for kind, key in self._changed if kind is InstructionState}
+        keys = dict.fromkeys((*(key for key, one in self._base.instructions.items() if one.waiting), *changed))
+        found = (self.instruction(key) for key in keys)
+        return [state for state in found if state is not None and state.waiting]
 
     def zone(self, zone_id: str) -> BorderZone | None:
         """Zone of the set in force."""
@@ -295,15 +314,18 @@ class Draft:
 
     def is_lost(self, unit: str) -> bool:
         """Whether a passage of the unit is LOST."""
-        return any(passage.lost_s is not None for passage in self.passages_of(unit))
+        for key in self._keys(Passage, unit, self._base.passages_of_unit):
+            passage = self.passage(key)
+            if passage is not None and passage.lost_s is not None:
+                return True
+        return False
 
     def awaited_zones(self, unit: str) -> list[str]:
         """Activation zones in which a time budget of this unit runs."""
-        found = []
+        found: list[str] = []
         for state in self.instructions_of_unit(unit):
             if state.waiting and state.unit == unit and state.crossing is not None and state.direction is not None:
-                row = self._base.zone_set.of(state.crossing, Direction(state.direction))
-                found += [zone.id for kind, zone in row.items() if kind is ZoneKind.ACTIVATION]
+                found += self._base.activation_zones(state.crossing, state.direction)
         return found
 
     def _current(self, kind: type[Record], key: str) -> Record | None:
@@ -315,8 +337,12 @@ class Draft:
         found = self._changed[place] if place in self._changed else base.get(key)
         return found if isinstance(found, kind) else None
 
-    def _keys(self, kind: type[Record], unit: str, base: Mapping[str, set[str]]) -> list[str]:
-        return sorted(base.get(unit, set()) | self._units.get((kind, unit), set()))
+    def _keys(self, kind: type[Record], unit: str, base: Mapping[str, set[str]]) -> Sequence[str]:
+        """Called several times for each fix, and mostly there is none, or one."""
+        stored, changed = base.get(unit), self._units.get((kind, unit))
+        if not changed:
+            return sorted(stored) if stored else ()
+        return sorted(changed | stored) if stored else sorted(changed)
 
 
 def _units_of(record: Record) -> tuple[str, ...]:

@@ -68,7 +68,9 @@ class Sightings:
         """A report that had been processed before."""
         self._repeated[unit] += 1
 
-    def _keep(self, fix: Fix, verdict: str, outcome: str | None, reason: str, codes: dict[str, str]) -> None:
+    def _keep(
+        self, fix: Fix, verdict: str, outcome: str | None, reason: str, codes: tuple[tuple[str, str], ...]
+    ) -> None:
         places = self._zones[fix.unit]
         seen = FixSeen(
             fix.time_s,
@@ -85,7 +87,7 @@ class Sightings:
             verdict,
             outcome,
             reason,
-            tuple((places.setdefault(zone_id, len(places)), code) for zone_id, code in codes.items()),
+            tuple((places.setdefault(zone_id, len(places)), code) for zone_id, code in codes),
         )
         self._seen[fix.unit].append(seen)
 

@@ -529,11 +529,13 @@ class EventStream:
             except TimeoutError:
                 await _send(response, b": still here\n\n")
                 continue
-            if event is None:
+            waiting = [event, *(queue.get_nowait() for _ in range(queue.qsize()))]
+            new = [one for one in waiting if one is not None and one.id > sent_id]  # history and queue overlap
+            if new:
+                await _send(response, b"".join([one.encode() for one in new]))
+                sent_id = new[-1].id
+            if waiting[-1] is None:
                 return
-            if event.id > sent_id:  # history and queue overlap
-                await _send(response, event.encode())
-                sent_id = event.id
 
     def _drop(self, queue: asyncio.Queue[StreamEvent | None]) -> None:
         self.dropped += 1

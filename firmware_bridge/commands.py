@@ -82,9 +82,6 @@ def decode(
     The last line is the summary. Refused input goes to standard error with its reason, and the exit status is
     0 all the same.
     """
-    if input_format not in DECODERS:
-        readable = ", ".join(DECODERS)
-        _usage(f"--format {input_format} is not yet supported; this version reads {readable}")
     try:
         with _opened(file) as source:
             chunks = _chunks(source, one_document=input_format in JSON_FORMATS)
@@ -191,7 +188,7 @@ DECODERS: dict[Format, Callable[[], Decoder]] = {
     Format.TRACCAR: _traccar,
     Format.FLESPI: _flespi,
 }
-"""Formats this version decodes. Each imports its decoder when called: the others' libraries cost start-up time."""
+"""Each imports its decoder when called: the others' libraries cost start-up time."""
 JSON_FORMATS = (Format.OWNTRACKS, Format.TRACCAR, Format.FLESPI)
 
 

@@ -1,8 +1,8 @@
-"""`borderlane bench bridge`: how many sentences of a receiver one core decodes, beside what others do with them.
+"""`borderlane bench bridge`: sentences of receivers and frames of microcontrollers that one core takes.
 
-The load is a drive as a receiver speaks it: RMC, GGA and GSA for each fix. Ours cuts the byte stream, checks
-sums and fields, and joins the sentences to one report for each fix; pynmeagps and pynmea2 read the fields of
-lines already cut; gpsd's `gpsdecode` does the whole way to JSON in C.
+The load of sentences is a drive as a receiver speaks it: RMC, GGA and GSA for each fix. Ours cuts the byte
+stream, checks sums and fields, and joins the sentences to one report for each fix; pynmeagps and pynmea2 read the
+fields of lines already cut; gpsd's `gpsdecode` does the whole way to JSON in C.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 
 from pynmeagps import NMEAReader
 
+from firmware_bridge.link_messages import FrameReader, Lease, encode_frame
 from firmware_bridge.messages import PositionReport
 from firmware_bridge.nmea import NmeaDecoder
 from simulator.bench_figure import REPEATS, Figure, Tell
@@ -26,6 +27,7 @@ SENTENCES_A_FIX = 3
 CHUNK_BYTES = 4_096
 """As much as a busy port gives at a time."""
 PEER_SENTENCES = 30_000
+FRAMES = 100_000
 START_MS = 1_796_126_400_000
 
 
@@ -42,6 +44,9 @@ def bridge(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iterabl
     data = drive(fixes)
     ours = max(_decoder_rate(data, fixes) for _ in range(repeats))
     yield Figure("bridge.nmea", ours, "sentences/s", _peer_rates(data, scale, repeats))
+    frames = max(20, round(FRAMES * scale))
+    tell(f"microcontroller link: {frames} leases, encoded, read again a port's read at a time")
+    yield Figure("bridge.frames", max(_frame_rate(frames) for _ in range(repeats)), "frames/s")
 
 
 def drive(fixes: int) -> bytes:
@@ -70,6 +75,21 @@ def _decoder_rate(data: bytes, fixes: int) -> float:
     spent_s = time.process_time() - begun_s
     assert reports == fixes, f"{reports} reports of {fixes} fixes"
     return fixes * SENTENCES_A_FIX / spent_s
+
+
+def _frame_rate(frames: int) -> float:
+    """Both ways: a message to bytes, and the bytes to a message checked field by field."""
+    reader, read = FrameReader(), 0
+    begun_s = time.process_time()
+    data = b"".join(
+        encode_frame(Lease(seq=number & 255, output=1, state=1, boot=7, expires_uptime_ms=number, text="LANE 2"))
+        for number in range(frames)
+    )
+    for at in range(0, len(data), CHUNK_BYTES):
+        read += sum(isinstance(message, Lease) for message in reader.feed(data[at : at + CHUNK_BYTES]))
+    spent_s = time.process_time() - begun_s
+    assert read == frames, f"{read} of {frames} frames came back"
+    return frames / spent_s
 
 
 def _peer_rates(data: bytes, scale: float, repeats: int) -> dict[str, float]:

@@ -31,6 +31,7 @@ from nats.js.api import DiscardPolicy
 
 from agent.broker_files import QUEUE_BYTES, BrokerSettings, Listener, mosquitto_conf, nats_conf
 from agent.errors import AgentError, LinkError
+from simulator.tether import end_with_parent
 
 NATS_SHA256 = {
     ("linux", "x86_64"): "dd9b8a99f78955e35108355176d2fe61269efb909698eb9fce3d5d81a70e2bda",
@@ -283,6 +284,7 @@ class Broker:
         return await asyncio.create_subprocess_exec(
             self._program, "-c", str(conf),
             stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=end_with_parent,
         )  # fmt: skip
 
     async def _end(self, number: signal.Signals) -> None:

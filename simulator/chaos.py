@@ -23,6 +23,7 @@ from simulator.gathering import fix_counts
 from simulator.parts import Part
 from simulator.report import FaultFact
 from simulator.risk_faults import RiskFault, RiskFaults
+from simulator.serial_unit import SerialDevice
 
 KINDS = ("kill-agent", "kill-broker", "cut-customs", "slow-risk", "unplug-serial")
 FIRST_S, EVERY_S = 8.0, 9.0
@@ -49,6 +50,8 @@ class Stage:
     broker: Broker
     agent_url: str
     clock: Clock
+    sign: SerialDevice | None = None
+    """The microcontroller with the demo's sign."""
 
 
 def kinds_of(word: str, *, own_broker: bool, serial: bool) -> tuple[str, ...]:
@@ -186,12 +189,16 @@ class Chaos:
         return await self._until(lambda: _since(risk.answered_s, began_s), began_s)
 
     async def _unplug_serial(self) -> float | None:
-        """Every receiver on a serial port is pulled out and put back; until the agent has its ports open again."""
-        lorries = self._stage.lorries.process
+        """Everything on a serial port is pulled out and put back; until the agent hears all of it again."""
+        lorries, sign = self._stage.lorries.process, self._stage.sign
         assert lorries is not None
         lorries.send_signal(signal.SIGUSR1)
+        if sign is not None:
+            sign.unplug()
         await asyncio.sleep(UNPLUGGED_S)
         lorries.send_signal(signal.SIGUSR2)
+        if sign is not None:
+            sign.replug()
         return await self._until(self._serial_open, time.monotonic())
 
     # What the agent says.
@@ -203,8 +210,10 @@ class Chaos:
         return bool((await self._status()).get("brokerConnected"))
 
     async def _serial_open(self) -> bool:
-        states = (await self._status()).get("serial", {})
-        return bool(states) and set(states.values()) == {"open"}
+        status = await self._status()
+        states, outputs = status.get("serial", {}), status.get("outputs", {})
+        heard = all(output["measured"] is not None for output in outputs.values())
+        return bool(states) and set(states.values()) == {"open"} and heard
 
     async def _status(self) -> dict[str, Any]:
         answer = await self._get("/v1/status")

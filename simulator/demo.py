@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,26 +21,33 @@ from agent.clock import Clock
 from agent.config import ClockTable
 from agent.errors import ConfigError, LinkError
 from agent.keys import make_key
+from firmware_bridge.outputs import OutputState
 from simulator.broker import Broker, choose
 from simulator.chaos import Chaos, Lines, Stage, kinds_of
 from simulator.control_room.merge import messages
 from simulator.demo_files import (
     HOST,
+    SIGN,
     BrokerPlace,
     Layout,
     Ports,
     agent_toml,
     customs_toml,
+    every_second_crossing,
+    listener_toml,
     lorries_config,
     room_toml,
+    sign_toml,
     write_lorries,
 )
 from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import FaultFact, Finding, make_report
-from simulator.scenario import ferry, serial_unit
+from simulator.scenario import Planner, avl_units, ferry, serial_unit
 from simulator.scenario_files import scenario_of
+from simulator.serial_unit import SerialDevice
+from zones.catalogue import shipped_centre_lines, shipped_zone_set
 
 CHECK_SECONDS = 60.0
 START_LIMIT_S = 30.0
@@ -103,7 +110,7 @@ class Demo:
         self._choice = choose(options.broker)
         self._faults = _faults_of(options, self._choice.kind)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
-        self.layout = Layout(self.folder, Ports(*free_ports(4, options.port)))
+        self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)))
         self.started_s = time.monotonic()
         self.clean = True
         """Whether every part ended by itself when told to; else its log is worth keeping."""
@@ -114,6 +121,10 @@ class Demo:
         self._stop = asyncio.Event()
         self._lorries = LorriesConfig()
         self._watching: list[asyncio.Task[None]] = []
+        self.sign: SerialDevice | None = None
+        """The sign at one crossing, on a pseudo-terminal."""
+        self._signed: tuple[str, str] | None = None
+        self._sign_runs: asyncio.Task[None] | None = None
         self._lines: Lines | None = None
         self._chaos: Chaos | None = None
 
@@ -151,7 +162,7 @@ class Demo:
         customs_keys = self.layout.customs_data
         customs_keys.mkdir(mode=0o700)
         make_key(customs_keys / "authority.key.pem", customs_keys / "authority.pub.pem")
-        await self._broker.start()
+        _, self._signed = await asyncio.gather(self._broker.start(), asyncio.to_thread(self._first_crossing))
         place = BrokerPlace(self._broker.host, self._broker.port, self._broker.protocol)
         if self._faults:
             self._lines = await Lines.laid(self.layout.ports.customs)
@@ -166,8 +177,12 @@ class Demo:
         await control_room.start()
         await self._serving(f"{self.layout.room_url}healthz")
         self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url})
-        works = (self._measure(), self._listen(), self._play_faults(), self._guard())
-        self._watching = [asyncio.create_task(work) for work in works]
+        self._watching = [asyncio.create_task(work) for work in self._watches()]
+
+    def _watches(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on beside the parts; nobody looks at the events of a checked run."""
+        listening = [] if self.options.check else [self._listen()]
+        return [self._measure(), *listening, self._play_faults(), self._guard()]
 
     def _write_files(self, place: BrokerPlace) -> None:
         layout, clock, options = self.layout, self._clock_table, self.options
@@ -185,10 +200,34 @@ class Demo:
         lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
         customs_url = layout.customs_url if self._lines is None else self._lines.url
-        layout.file("agent").write_text(agent_toml(layout, place, clock, ports, customs_url), "utf-8")
-        layout.file("customs").write_text(customs_toml(clock), "utf-8")
+        text = agent_toml(layout, place, clock, ports, customs_url, options.lorries)
+        if self._signed is not None:
+            self._put_up_sign(*self._signed)
+            text += sign_toml(layout, *self._signed)
+        text += listener_toml(layout, avl_units(run_id, lorries))
+        layout.file("agent").write_text(text, "utf-8")
+        conditional = every_second_crossing() if options.chaos is not None else ()
+        layout.file("customs").write_text(customs_toml(clock, conditional), "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)
+
+    def _first_crossing(self) -> tuple[str, str] | None:
+        """Crossing and direction of the first lorry, where the demo's sign stands; recorded tracks have none."""
+        options = self.options
+        if options.tracks is not None or not options.lorries:
+            return None
+        zone_set, roads = shipped_zone_set(), shipped_centre_lines()
+        plan = Planner(options.seed, options.lorries, self._clock.now_s(), zone_set, roads, None, "sign").plan(0)
+        return plan.crossing, plan.direction.value
+
+    def _put_up_sign(self, crossing: str, direction: str) -> None:
+        """A microcontroller with a sign, on a serial line of the agent's."""
+
+        def shown(_output: int, _commanded: OutputState, measured: OutputState) -> None:
+            self.tell("sign", {"crossing": crossing, "direction": direction, "shows": measured.name})
+
+        self.sign = SerialDevice(self.folder / "serial" / SIGN, name=SIGN, shown=shown)
+        self._sign_runs = asyncio.create_task(self.sign.run())
 
     def _seconds(self) -> float | None:
         """How long the lorries drive, wall seconds; None = to the end of the tracks, or for ever."""
@@ -266,7 +305,9 @@ class Demo:
         """What `--chaos` asks for; without it nothing."""
         if self._lines is None or self._broker is None:
             return
-        stage = Stage(self._part("agent"), self._part("lorries"), self._broker, self.layout.agent_url, self._clock)
+        stage = Stage(
+            self._part("agent"), self._part("lorries"), self._broker, self.layout.agent_url, self._clock, self.sign
+        )
         self._chaos = Chaos(stage, self._lines, self._tell_fault)
         await self._chaos.play(self._faults, self._seconds())
 
@@ -365,6 +406,9 @@ class Demo:
             for part in self._parts:
                 if part.name == name:
                     self.clean &= await part.stop()
+        if self._sign_runs is not None:
+            self._sign_runs.cancel()
+            await asyncio.gather(self._sign_runs, return_exceptions=True)
         if self._broker is not None:
             await self._broker.stop()
         if self._lines is not None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from agent.config import ClockTable
-from simulator.lorry_config import BrokerTable, LorriesConfig, RunTable, ServicesTable, to_toml
+from simulator.avl_unit import imei_of
+from simulator.customs.reference import read_crossings
+from simulator.lorry_config import AvlTable, BrokerTable, LorriesConfig, RunTable, ServicesTable, to_toml
+from zones.catalogue import shipped_bytes
 
 AGENT_ID = "box-1"
 HOST = "127.0.0.1"
 BAUD = {"receiver": 9_600, "ais": 38_400}
 """Of the simulated serial lines, by role."""
+
+
+STREAM_FROM = 1_000
+"""Lorries times speedup from which the agent speaks MQTT without paho: well below what limits paho on two cores that
+carry all parts (design/broker.md section 6)."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,8 @@ class Ports:
     agent: int
     customs: int
     broker: int
+    avl: int = 0
+    """The agent's listener for units that connect by themselves; 0 = none."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +89,24 @@ class Layout:
 
 
 def agent_toml(
-    layout: Layout, broker: BrokerPlace, clock: ClockTable, ports: tuple[tuple[str, str], ...], customs_url: str
+    layout: Layout,
+    broker: BrokerPlace,
+    clock: ClockTable,
+    ports: tuple[tuple[str, str], ...],
+    customs_url: str,
+    lorries: int = 1,
 ) -> str:
     """Configuration of the agent.
 
     Args:
+        layout: Files of the run.
+        broker: Where the broker is.
+        clock: The run's clock.
         ports: Role and unit of what is on its serial lines.
         customs_url: The customs service, or a line to it that is played with.
+        lorries: How many there are; with so many at this pace that paho would limit it, it speaks MQTT without paho.
     """
+    client = "stream" if lorries * clock.speedup >= STREAM_FROM else "paho"
     serial = "".join(
         f'\n[[serial]]\nunit = "{unit}"\npath = "{layout.folder / "serial" / unit}"\nrole = "{role}"\n'
         f"baud = {BAUD[role]}\n"
@@ -100,6 +121,7 @@ signing_key = "keys/agent.key.pem"
 host = "{broker.host}"
 port = {broker.port}
 protocol = "{broker.protocol}"
+client = "{client}"
 
 [customs]
 url = "{customs_url}"
@@ -118,9 +140,70 @@ format = "json"
 {serial}"""
 
 
-def customs_toml(clock: ClockTable) -> str:
-    """Configuration of the customs service."""
-    return f'[clock]\nspeedup = {clock.speedup!r}\norigin_s = {clock.origin_s!r}\n\n[log]\nformat = "json"\n'
+def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
+    """The agent's listener and the units it knows, by number; nothing if there are none."""
+    if not units or not layout.ports.avl:
+        return ""
+    known = ", ".join(f'"{imei_of(number)}" = "{unit}"' for number, unit in units.items())
+    return f"""
+[[listener]]
+port = {layout.ports.avl}
+private_network = true
+display = "{{text}}"
+language = "de"
+units = {{ {known} }}
+"""
+
+
+SIGN = "booth-1"
+"""Name of the microcontroller with the demo's sign, and of its port."""
+
+
+def sign_toml(layout: Layout, crossing: str, direction: str) -> str:
+    """What the agent's configuration says of a sign at one crossing."""
+    return f"""
+[[serial]]
+unit = "{SIGN}"
+path = "{layout.folder / "serial" / SIGN}"
+role = "microcontroller"
+baud = 115200
+
+[[output]]
+id = "sign-{crossing}"
+device = "{SIGN}"
+kind = "sign"
+crossing = "{crossing}"
+direction = "{direction}"
+default = "blank"
+"""
+
+
+def every_second_crossing() -> tuple[str, ...]:
+    """Crossings at which `--chaos` lets conditional answers count: every second one by id (contract section 2)."""
+    return tuple(one.id for one in read_crossings(shipped_bytes("geo/crossings.geojson"))[::2])
+
+
+def customs_toml(clock: ClockTable, conditional_crossings: tuple[str, ...] = ()) -> str:
+    """Configuration of the customs service.
+
+    Args:
+        clock: The run's.
+        conditional_crossings: Where conditional answers count while the agent is cut off.
+    """
+    conditional = ", ".join(f'"{one}"' for one in conditional_crossings)
+    return f"""[agents]
+"{AGENT_ID}" = "keys/agent.pub.pem"
+
+[risk]
+conditional_crossings = [{conditional}]
+
+[clock]
+speedup = {clock.speedup!r}
+origin_s = {clock.origin_s!r}
+
+[log]
+format = "json"
+"""
 
 
 def room_toml(layout: Layout, clock: ClockTable) -> str:
@@ -148,6 +231,7 @@ def lorries_config(
     return LorriesConfig(
         run=run,
         broker=BrokerTable(host=broker.host, port=broker.port, protocol=broker.protocol, connections=connections),
+        avl=AvlTable(host=HOST, port=layout.ports.avl),
         services=ServicesTable(
             customs_url=layout.customs_url,
             agent_url=layout.agent_url,

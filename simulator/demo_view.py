@@ -31,6 +31,14 @@ def decision_line(seconds: float, fact: dict[str, Any]) -> Text:
     return line
 
 
+def sign_text(fact: dict[str, Any]) -> Text:
+    """What the sign at one crossing shows; dark is its default."""
+    shows = str(fact.get("shows"))
+    line = Text(f"sign {fact.get('crossing')} {fact.get('direction')}  ")
+    line.append(f" {WORD.get(shows, 'dark')} ", f"{STYLE[shows]} reverse" if shows in STYLE else "dim reverse")
+    return line
+
+
 def fault_line(seconds: float, fact: dict[str, Any]) -> Text:
     """One fault that was played, as a line."""
     took_ms = fact.get("recoveredAfterMs")
@@ -60,6 +68,8 @@ class LineView:
             self._console.print(f"control room: {fact['url']}", highlight=False)
         elif kind == "instruction" and not self._quiet:
             self._console.print(decision_line(seconds, fact), soft_wrap=True)
+        elif kind == "sign" and not self._quiet:
+            self._console.print(Text(f"{seconds:6.1f} s  ").append_text(sign_text(fact)))
         elif kind == "fault" and not self._quiet:
             self._console.print(fault_line(seconds, fact))
         elif kind == "alarm" and not self._quiet and fact.get("name") in ALARMS_SHOWN:
@@ -77,6 +87,7 @@ class LiveView:
         self._recent: deque[Text] = deque(maxlen=RECENT)
         self._crossings: dict[str, Counter[str]] = {}
         self._status: dict[str, Any] = {}
+        self._sign: dict[str, Any] = {}
         self._url = ""
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._picture)
 
@@ -96,6 +107,8 @@ class LiveView:
             self._url = fact["url"]
         elif kind == "status" and fact:
             self._status = fact
+        elif kind == "sign":
+            self._sign = fact
         elif kind == "instruction":
             self._recent.append(decision_line(seconds, fact))
             self._at(fact)[str(fact.get("action"))] += 1
@@ -128,6 +141,8 @@ class LiveView:
             line.append(f"\n{status['mode']}   vehicles {status['units']}   journeys {status['journeys']}   ")
             line.append(f"journal {status['journalEntries']} entries   outbox {status['outboxPending']}   ")
             line.append(f"fix to instruction p50 {latency.get('p50', '-')} ms, p99 {latency.get('p99', '-')} ms")
+        if self._sign:
+            line.append("\n").append_text(sign_text(self._sign))
         return line
 
     def _board(self) -> Table:

@@ -19,9 +19,10 @@ from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
 from agent.instruction.signing import verify_instruction, why_not_shown
 from simulator.dice import Dice
+from simulator.equipment import Payload
 from simulator.gnss_error import GnssError, Observation, Truth
 from simulator.routes import Drive
-from simulator.scenario import ROOF_M, Behaviour, LorryPlan, Payload
+from simulator.scenario import ROOF_M, Behaviour, LorryPlan
 from zones.fix import Fix, FixType
 
 OUTBOX_FIXES = 3_600
@@ -73,11 +74,12 @@ class Lorry:
         self._outbox: OrderedDict[int, Fix] = OrderedDict()
         self._shown: dict[str | None, Instruction] = {}
         self._passed_bay = False
+        self._seen_at: tuple[Drive, float, tuple[float, float]] | None = None
 
     @property
     def keeps_outbox(self) -> bool:
         """Whether its protocol has sequence numbers and a watermark."""
-        return self.plan.payload not in (Payload.OWNTRACKS, Payload.SERIAL, Payload.AIS)
+        return self.plan.payload not in (Payload.OWNTRACKS, Payload.SERIAL, Payload.AIS, Payload.TELTONIKA)
 
     def measure(self, time_s: float) -> tuple[Observation, Fix] | None:
         """The fix of this moment, numbered and kept, or None where there is none."""
@@ -108,7 +110,7 @@ class Lorry:
         """Whether it has left the scene, or its recorded track has ended."""
         if self.plan.road is None:
             return time_s >= self.plan.ends_s
-        chainage_m, speed_mps = self.drive.at(time_s)
+        chainage_m, speed_mps = self._at(time_s)
         parked = speed_mps == 0.0 and time_s - self.drive.stages[-1].time_s > PARKED_MAX_S
         return parked or chainage_m >= self.plan.road.length_m - 1.0
 
@@ -166,7 +168,7 @@ class Lorry:
 
     def passes_bay(self, time_s: float) -> bool:
         """True once: when it has passed the bay although it was told to stop."""
-        if self._passed_bay or self.plan.road is None or self.drive.at(time_s)[0] < self.plan.bay_m + 20.0:
+        if self._passed_bay or self.plan.road is None or self._at(time_s)[0] < self.plan.bay_m + 20.0:
             return False
         self._passed_bay = True
         return self.instruction is not None and Action[self.instruction.action] > Action.GO_WITH_OBLIGATION
@@ -189,10 +191,17 @@ class Lorry:
             yield first + count * receiver.interval_s
             count += 1
 
+    def _at(self, time_s: float) -> tuple[float, float]:
+        """(chainage_m, speed_mps); asked several times for each fix."""
+        seen = self._seen_at
+        if seen is None or seen[0] is not self.drive or seen[1] != time_s:
+            seen = self._seen_at = (self.drive, time_s, self.drive.at(time_s))
+        return seen[2]
+
     def _truth(self, time_s: float) -> Truth:
         plan = self.plan
         assert plan.road is not None, "a recorded track is not measured"
-        chainage_m, speed_mps = self.drive.at(time_s)
+        chainage_m, speed_mps = self._at(time_s)
         place = plan.road.at(chainage_m)
         from_plaza_m = chainage_m - plan.plaza_m
         tunnel = plan.tunnel_m is not None and plan.tunnel_m[0] <= chainage_m <= plan.tunnel_m[1]

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import structlog
 
+from simulator.tether import end_with_parent
+
 STOP_GRACE_S = 8.0
 """A part that has not ended so long after SIGTERM is killed, and the demo says so."""
 TAIL_BYTES = 4_000
@@ -44,6 +46,7 @@ class Part:
                 sys.executable, "-m", "simulator.cli", *self.arguments,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,  # Ctrl-C is for the demo, which stops the parts in order
+                preexec_fn=end_with_parent,
             )  # fmt: skip
 
     @property

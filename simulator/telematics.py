@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from agent.ingest.wire import Topics, encode_list, encode_owntracks, encode_report, encode_rows
 from firmware_bridge.messages import PositionReport
-from simulator.scenario import LorryPlan, Payload
+from simulator.equipment import Payload
+from simulator.scenario import LorryPlan
 from zones.fix import Fix
 
 LIST_FIXES = 2

@@ -31,7 +31,8 @@ from zones.late import (
 )
 from zones.membership import Membership, classify
 from zones.plausibility import DetectionConfig, effective_accuracy_m
-from zones.roster import BOX_AT, MAX_SEQ, NO_SEQ, ROW_BITS, Roster, read_anchor, write_anchor, write_box
+from zones.quiet_map import NO_BOX
+from zones.roster import BOX_AT, MAX_SEQ, NO_SEQ, ROW_BITS, Roster, read_anchor, read_motion, write_anchor, write_box
 from zones.segment import Crossing
 from zones.step import Outcome, step
 from zones.unit_state import (
@@ -197,8 +198,7 @@ class Detector:
         if at is None:
             return self._feed_first(fix)
         # A unit at rest: only an edge on the way can change anything. Every comparison is false for NaN.
-        (old_s, old_latitude, old_longitude, old_speed, since_s, old_seq,
-         south, west, north, east, calm) = read_anchor(self._memory, at)  # fmt: skip
+        old_s, old_latitude, old_longitude, old_seq, south, west, north, east, calm = read_anchor(self._memory, at)
         time_s, latitude, longitude, seq = fix.time_s, fix.latitude, fix.longitude, fix.seq
         speed, heading, accuracy_m = fix.speed_mps, fix.heading_deg, fix.accuracy_m
         if accuracy_m == 0.0 and (fix.hdop is not None or fix.phone):
@@ -229,9 +229,12 @@ class Detector:
                 (south < latitude < north and west < longitude < east)
                 or self._way_is_clear(at, old_latitude, old_longitude, latitude, longitude)
             ):
-                if speed is None:
-                    step_m = metres_between(old_latitude, old_longitude, latitude, longitude)
-                    self._roster.note_step(at, step_m, time_s - since_s, old_speed)
+                since_s = time_s
+                if not moved or speed is None:
+                    old_speed, since_s = read_motion(self._memory, at)
+                    if speed is None:
+                        step_m = metres_between(old_latitude, old_longitude, latitude, longitude)
+                        self._roster.note_step(at, step_m, time_s - since_s, old_speed)
                 write_anchor(
                     self._memory, at, time_s, latitude, longitude, fix.received_s, accuracy_m,
                     _NAN if speed is None else speed, time_s if moved else since_s, NO_SEQ if seq is None else seq,
@@ -258,7 +261,7 @@ class Detector:
             if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
                 return False
             way = old_latitude, old_longitude, latitude, longitude
-            if not (self._free(*way) or self._clear(*way)):
+            if not ((box is not NO_BOX and self._free(*way)) or self._clear(*way)):
                 return False
         write_box(self._memory, at + BOX_AT, *box)
         return True

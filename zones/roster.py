@@ -30,8 +30,10 @@ NO_SEQ = -(2**63)
 MAX_SEQ = 2**63 - 1
 """In place of no `seq`; larger and smaller ones do not fit a row."""
 
-read_anchor = struct.Struct("=3d16x2dq4dB").unpack_from
-"""Time, latitude, longitude, speed (NaN = none), first fix of a frozen run, seq; the box; 0 = awake, or Calm."""
+read_anchor = struct.Struct("=3d32xq4dB").unpack_from
+"""Time, latitude, longitude, seq; the box; 0 = awake, or Calm."""
+read_motion = struct.Struct("=40x2d").unpack_from
+"""Speed (NaN = none), first fix of a frozen run."""
 write_anchor = struct.Struct("=7dq").pack_into
 """Time, latitude, longitude, receipt, accuracy, speed, first fix of a frozen run, seq."""
 _read_all = struct.Struct("=7dq32xBq2d").unpack_from

@@ -61,7 +61,13 @@ class Leg(NamedTuple):
 
 
 def spans(
-    index: ZoneIndex, zone: CompiledZone, leg: Leg, end_inside: bool, edges: Iterable[Edge] | None = None
+    index: ZoneIndex,
+    zone: CompiledZone,
+    leg: Leg,
+    end_inside: bool,
+    edges: Iterable[Edge] | None = None,
+    *,
+    clear_end: bool = False,
 ) -> list[Span]:
     """The parts of a leg inside a zone, in order; touching parts are joined.
 
@@ -71,13 +77,16 @@ def spans(
         leg: The way.
         end_inside: Whether its end is in the zone.
         edges: Those the leg can meet; None = to be looked up.
+        clear_end: The end is farther than EDGE_M from the boundary, so not inside by tolerance only.
     """
     if edges is None:
         edges = index.edges_near(zone, min(leg.y0, leg.y1), max(leg.y0, leg.y1))
-    shares = _meeting_shares(edges, leg)
+    shares, grazes = _meeting_shares(edges, leg)
     if not shares:  # the end may be inside by nothing but the tolerance of the boundary
         whole = end_inside and index.contains(zone, 0.5 * (leg.x0 + leg.x1), 0.5 * (leg.y0 + leg.y1))
         return [(0.0, 1.0)] if whole else []
+    if len(shares) == 1 and not grazes and (clear_end or not end_inside):  # the boundary parts inside from outside
+        return [(shares[0], 1.0)] if end_inside else [(0.0, shares[0])]
     found: list[Span] = []
     for start, end in pairwise(sorted({0.0, 1.0, *shares})):
         middle = 0.5 * (start + end)
@@ -91,22 +100,24 @@ def spans(
     return found
 
 
-def _meeting_shares(edges: Iterable[Edge], leg: Leg) -> list[float]:
-    """Shares of the leg at which it meets an edge, or the ends of an edge it runs along."""
+def _meeting_shares(edges: Iterable[Edge], leg: Leg) -> tuple[list[float], bool]:
+    """Shares of the leg at which it meets an edge, or the ends of an edge it runs along, and whether it does so."""
     dx, dy = leg.x1 - leg.x0, leg.y1 - leg.y0
     length2 = dx * dx + dy * dy
     width = 2.0 * EDGE_M * math.sqrt(length2)
     shares: list[float] = []
+    grazes = False
     for x1, y1, x2, y2 in edges:
         side1 = (x1 - leg.x0) * dy - (y1 - leg.y0) * dx
         side2 = (x2 - leg.x0) * dy - (y2 - leg.y0) * dx
         if -width <= side1 <= width and -width <= side2 <= width and length2 > 0.0:
+            grazes = True
             shares.append(((x1 - leg.x0) * dx + (y1 - leg.y0) * dy) / length2)
             shares.append(((x2 - leg.x0) * dx + (y2 - leg.y0) * dy) / length2)
         elif (side1 > 0.0) != (side2 > 0.0):
             ex, ey = x2 - x1, y2 - y1
             shares.append(((x1 - leg.x0) * ey - (y1 - leg.y0) * ex) / (dx * ey - dy * ex))
-    return [share for share in shares if 0.0 < share < 1.0]
+    return [share for share in shares if 0.0 < share < 1.0], grazes
 
 
 def entry_on(found: list[Span], leg: Leg) -> Crossing:

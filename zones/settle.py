@@ -11,7 +11,7 @@ from zones.events import Detected, DetectionEvent, Direction, EventName, Evidenc
 from zones.fix import Fix
 from zones.grid import NEAR_M, CompiledZone, Nearby, Place
 from zones.index import ZoneIndex, meets
-from zones.membership import Edge, Membership, classify, clearance_m, moves_away
+from zones.membership import EDGE_M, Edge, Membership, classify, clearance_m, moves_away
 from zones.plausibility import DetectionConfig, effective_accuracy_m, usable
 from zones.segment import (
     Crossing,
@@ -61,23 +61,23 @@ class Step:
     in_zone: bool = False
     """The fix lies in a zone; known once settled."""
 
-    _contacts: tuple[Contact, ...] | None = None
+    _contacts: list[Contact] | None = None
 
-    def contacts(self) -> tuple[Contact, ...]:
+    def contacts(self) -> list[Contact]:
         """Zones the fix is in or near, or whose state is open before it is settled."""
         if self._contacts is None:
-            self._contacts = tuple(self._found())
+            self._contacts = self._found()
         return self._contacts
 
-    def _found(self) -> Iterator[Contact]:
+    def _found(self) -> list[Contact]:
         place, zones, open_zones = self.place, self.index.zones, self.state.zones
-        for zone_id in place.full:
-            yield zones[zone_id], True, None
-        for nearby in place.partial:
-            yield nearby.zone, nearby.contains(place.x, place.y), nearby
-        for zone_id in open_zones:
-            if zone_id not in place.full and not any(n.zone.zone.id == zone_id for n in place.partial):
-                yield zones[zone_id], False, None
+        x, y = place.x, place.y
+        found: list[Contact] = [(zones[zone_id], True, None) for zone_id in place.full]
+        found += [(nearby.zone, nearby.contains(x, y), nearby) for nearby in place.partial]
+        if open_zones:
+            met = {contact[0].zone.id for contact in found}
+            found += [(zones[zone_id], False, None) for zone_id in open_zones if zone_id not in met]
+        return found
 
     def here(self) -> Crossing:
         """The fix itself as a point of the path."""
@@ -154,9 +154,9 @@ def _inside(step: Step, zone: CompiledZone, zone_state: ZoneState | None, nearby
     clearance = NEAR_M if nearby is None else nearby.clearance_m(step.place.x, step.place.y)
     sure = _membership(step, True, clearance) is Membership.INSIDE
     if zone_state is None:
-        zone_state = state.zones[zone.zone.id] = _candidate(step, zone)
+        zone_state = state.zones[zone.zone.id] = _candidate(step, zone, clearance)
     elif zone_state.run == 0:
-        _restart_run(step, zone, zone_state)
+        _restart_run(step, zone, zone_state, clearance)
     else:
         zone_state.run += 1
     zone_state.note(step.fix, step.accuracy_m)
@@ -176,8 +176,8 @@ def _membership(step: Step, inside: bool, clearance: float) -> Membership:
     )
 
 
-def _candidate(step: Step, zone: CompiledZone) -> ZoneState:
-    entry, found = _entry(step, zone)
+def _candidate(step: Step, zone: CompiledZone, clearance: float) -> ZoneState:
+    entry, found = _entry(step, zone, clearance)
     state = ZoneState(Phase.CANDIDATE, entry, entry, 1, step.fix.time_s)
     state.kind = Kind.FOUND_INSIDE if found else Kind.FIX
     state.direction = _entry_direction(step, zone, entry, found)
@@ -185,8 +185,8 @@ def _candidate(step: Step, zone: CompiledZone) -> ZoneState:
     return state
 
 
-def _restart_run(step: Step, zone: CompiledZone, state: ZoneState) -> None:
-    entry, found = _entry(step, zone)
+def _restart_run(step: Step, zone: CompiledZone, state: ZoneState, clearance: float) -> None:
+    entry, found = _entry(step, zone, clearance)
     state.entry, state.run, state.run_since_s, state.leave = entry, 1, step.fix.time_s, None
     state.kind, state.steps_away = Kind.FIX, 0
     state.direction = _entry_direction(step, zone, entry, found)
@@ -199,8 +199,8 @@ def _note_anchor(step: Step, state: ZoneState) -> None:
         state.note(step.state.fix, effective_accuracy_m(step.state.fix, step.config))
 
 
-def _entry(step: Step, zone: CompiledZone) -> tuple[Crossing, bool]:
-    """Where the path came into the zone, and whether it was simply found there."""
+def _entry(step: Step, zone: CompiledZone, clearance: float) -> tuple[Crossing, bool]:
+    """Where the path came into the zone, and whether it was simply found there; `clearance` of the fix, metres."""
     hint = step.hints.get(zone.zone.id)
     if step.found:
         return step.here(), True
@@ -208,7 +208,8 @@ def _entry(step: Step, zone: CompiledZone) -> tuple[Crossing, bool]:
         return hint, False
     if step.leg is None:
         return step.here(), True
-    return entry_on(spans(step.index, zone, step.leg, True, _edges_near(step, zone)), step.leg), False
+    found = spans(step.index, zone, step.leg, True, _edges_near(step, zone), clear_end=clearance > EDGE_M)
+    return entry_on(found, step.leg), False
 
 
 def confirm(

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
 
 from agent.errors import LinkError, PeerError
-from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink, Will
+from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink, Speaker, Will
 
 WINDOW = 100
 """Publishes in flight; the outbox is the store, not paho's queue."""
+RUN = WINDOW // 2
+"""Messages of a run in flight at once, so that an instruction finds room."""
 PUBACK_TIMEOUT_S = 3.0
 """Longer than any broker that still serves; the outbox then tries again."""
 HEARTBEAT_S = 1.0
@@ -35,6 +36,7 @@ class Publisher:
         on_connected: Called on the event loop after each connect, so that retained messages (status,
             unexpired instructions) are published again: they die with an unsaved broker.
         on_lost: Called when a connection ends.
+        stream: Our own client on the event loop instead of paho's.
     """
 
     def __init__(
@@ -47,11 +49,12 @@ class Publisher:
         on_connected: Callable[[], None] | None = None,
         on_lost: Callable[[], None] | None = None,
         puback_timeout_s: float = PUBACK_TIMEOUT_S,
+        stream: bool = False,
     ) -> None:
         self.heartbeat_topic = heartbeat_topic
         self.puback_timeout_s = puback_timeout_s
         self._on_connected, self._on_lost = on_connected, on_lost
-        self._client: Client | None = None
+        self._client: Speaker | None = None
         self._in_flight: dict[int, asyncio.Future[int]] = {}
         self._window = asyncio.Semaphore(WINDOW)
         self._heart: asyncio.Task[None] | None = None
@@ -61,6 +64,7 @@ class Publisher:
             Callbacks(self._connected, self._lost, published=self._published),
             window=WINDOW,
             will=will,
+            stream=stream,
         )
 
     @property
@@ -108,6 +112,63 @@ class Publisher:
             if qos:
                 await self._puback(topic, info.mid)
 
+    async def publish_run(self, topic: str, payloads: Sequence[bytes]) -> int:
+        """Publish messages of one topic at QoS 1, in order, and say how many of them the broker has taken.
+
+        What comes after the first that was not sent, not taken in time or refused is not counted: it may have
+        arrived all the same. Half a window goes at once, under one time-out: at hundreds of events a second a
+        time-out for each is felt.
+        """
+        taken = 0
+        for first in range(0, len(payloads), RUN):
+            part = payloads[first : first + RUN]
+            taken += (now := await self._publish_part(topic, part))
+            if now < len(part):
+                break
+        return taken
+
+    async def _publish_part(self, topic: str, payloads: Sequence[bytes]) -> int:
+        sent: dict[int, asyncio.Future[int]] = {}
+        places = taken = 0
+        try:
+            async with asyncio.timeout(self.puback_timeout_s):
+                for payload in payloads:
+                    await self._window.acquire()
+                    places += 1
+                    if not self._send_one(topic, payload, sent):
+                        break
+                for answer in sent.values():
+                    if await answer >= FIRST_FAILURE:
+                        break
+                    taken += 1
+        except (TimeoutError, LinkError):
+            return taken
+        finally:
+            self._let_go(sent)
+            for _ in range(places):
+                self._window.release()
+        return taken
+
+    def _send_one(self, topic: str, payload: bytes, sent: dict[int, asyncio.Future[int]]) -> bool:
+        if self._client is None:
+            return False
+        info = self._client.publish(topic, payload, 1, False)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        self._in_flight[info.mid] = sent[info.mid] = asyncio.get_running_loop().create_future()
+        return True
+
+    def _let_go(self, sent: dict[int, asyncio.Future[int]]) -> None:
+        for mid, answer in sent.items():
+            self._in_flight.pop(mid, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # seen: asyncio would else complain of each behind the first
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 0 if there is a connection: for what is said again at the next occasion anyway."""
+        if self._client is not None:
+            self._client.publish(topic, payload, 0, False)
+
     async def close(self) -> None:
         """Disconnect in order: the last will is not sent."""
         if self._heart:
@@ -130,7 +191,7 @@ class Publisher:
         if reason >= FIRST_FAILURE:
             raise PeerError(f"{topic}: the broker refuses it, reason code {reason}")
 
-    def _connected(self, client: Client, _connection: int) -> None:
+    def _connected(self, client: Speaker, _connection: int) -> None:
         self._client = client
         if self._on_connected:
             self._on_connected()

@@ -51,7 +51,6 @@ class AisVessels:
     ) -> None:
         self.unit = unit
         self.source = f"ais:{unit}"
-        self.recorder = recorder
         self.vessels: OrderedDict[str, Vessel] = OrderedDict()
         """What vessels say about themselves, by MMSI; outlasts the port."""
         self.left_out: Counter[str] = Counter()

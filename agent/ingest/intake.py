@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from zones.fix import Fix
 
@@ -34,8 +36,7 @@ class Verdict(enum.Enum):
     """From an earlier start of the unit, and no later than what is processed: refuse."""
 
 
-@dataclass(frozen=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True):
     """Sequence numbers below the highest that were not seen, both ends included."""
 
     first: int
@@ -44,8 +45,7 @@ class Gap:
     """When it opened, UTC milliseconds."""
 
 
-@dataclass(frozen=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """What of one unit has been processed."""
 
     unit: str
@@ -79,7 +79,7 @@ def judge(cursor: Cursor | None, fix: Fix) -> tuple[Verdict, Cursor]:
     if boot_id is None and seq <= cursor.highest and fix_ms > cursor.last_fix_ms:  # restarted without bootId
         return Verdict.ACCEPT, _started(fix.unit, None, seq, last_fix_ms, now_ms)
     if seq > cursor.highest:
-        return Verdict.ACCEPT, replace(_advanced(cursor, seq, now_ms), last_fix_ms=last_fix_ms)
+        return Verdict.ACCEPT, _advanced(cursor, seq, last_fix_ms, now_ms)
     gaps = _without(cursor.gaps, seq)
     if gaps is None:
         return Verdict.REPEAT, cursor
@@ -135,11 +135,11 @@ def _started(unit: str, boot_id: str | None, seq: int, last_fix_ms: int, now_ms:
     return Cursor(unit, boot_id, seq, below, last_fix_ms)
 
 
-def _advanced(cursor: Cursor, seq: int, now_ms: int) -> Cursor:
+def _advanced(cursor: Cursor, seq: int, last_fix_ms: int, now_ms: int) -> Cursor:
     gaps = cursor.gaps
     if seq > cursor.highest + 1:
-        gaps = (*gaps, Gap(cursor.highest + 1, seq - 1, now_ms))
-    return replace(cursor, highest=seq, gaps=_bounded(gaps, cursor.boot_id))
+        gaps = _bounded((*gaps, Gap(cursor.highest + 1, seq - 1, now_ms)), cursor.boot_id)
+    return Cursor(cursor.unit, cursor.boot_id, seq, gaps, last_fix_ms)
 
 
 def _without(gaps: tuple[Gap, ...], seq: int) -> tuple[Gap, ...] | None:

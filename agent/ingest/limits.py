@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+import msgspec
 
 MESSAGES_PER_S = 20.0
 """Sustained messages of one unit; a batch is one."""
@@ -13,8 +14,7 @@ MAX_SOURCES = 10_000
 """Sources remembered at once; the one unheard longest is forgotten."""
 
 
-@dataclass(frozen=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True, gc=False):
     """A token bucket as it stood at a time."""
 
     tokens: float

@@ -1,6 +1,7 @@
 """Broker subscription, acknowledging by hand: nothing is acknowledged before it is on disk.
 
-paho's thread only appends to a bounded deque and wakes the event loop; no decoding there, no exception.
+paho's thread only appends to a bounded deque and wakes the event loop; no decoding there, no exception. Where
+paho is what limits (design/broker.md section 6) our own client takes its place: same messages, no thread.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import structlog
-from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink
+from agent.mqtt_link import Arrived, BrokerAddress, Callbacks, MqttLink, Speaker
 
 BATCH_MESSAGES = 256
 BATCH_BYTES = 1024 * 1024
@@ -32,8 +33,7 @@ WATCH_S = 0.5
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One MQTT message as it came."""
 
     topic: str
@@ -65,6 +65,7 @@ class MqttSource:
         heartbeat_topic: Own heartbeats; heard here and not handed on. Empty = none is expected.
         now_s: Wall clock, UTC seconds.
         window: Bound of what is held unacknowledged, and of QoS 0 messages that wait.
+        stream: Our own client on the event loop instead of paho's.
         on_lost, on_found: Told on the event loop when the heartbeat stops and when it is back.
     """
 
@@ -79,6 +80,7 @@ class MqttSource:
         window: int = WINDOW,
         batch_messages: int = BATCH_MESSAGES,
         linger_s: float = LINGER_S,
+        stream: bool = False,
         on_lost: Callable[[], None] | None = None,
         on_found: Callable[[], None] | None = None,
     ) -> None:
@@ -93,17 +95,24 @@ class MqttSource:
         """QoS 1 messages of earlier connections let go unread: the broker sends them again."""
         self.acks_skipped = 0
         """Acknowledgements not sent because their connection has gone."""
+        self.repeated = 0
+        """Messages that the broker sent again although the first copy is in our hands and not yet acknowledged."""
         self._now_s = now_s
         self._on_lost, self._on_found = on_lost, on_found
         self._lock = threading.Lock()
         self._waiting: deque[Message] = deque()
         self._waiting_qos0 = 0
+        self._unacknowledged: set[int] = set()
+        """Message ids of this connection; NATS sends a message under its old id again after 2 s, and an agent that is
+        slow for a moment would otherwise have everything twice and be slower still."""
         self._wake = asyncio.Event()
         self._wake_pending = False
         self._closed = False
         self._alive = False
         self._heard_s = 0.0
-        self._client: Client | None = None
+        self._heard_on = 0
+        """Connection of the newest message."""
+        self._client: Speaker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._link = MqttLink(
@@ -113,6 +122,7 @@ class MqttSource:
             persistent=True,
             manual_ack=True,
             window=window,
+            stream=stream,
         )
 
     @property
@@ -180,6 +190,7 @@ class MqttSource:
             if client is None or message.connection != connection:
                 self.acks_skipped += 1
                 continue
+            self._unacknowledged.discard(message.mid)
             client.ack(message.mid, message.qos)
 
     async def close(self) -> None:
@@ -203,7 +214,7 @@ class MqttSource:
                 taken.append(message)
         return tuple(taken)
 
-    def _connected(self, client: Client, _connection: int) -> None:
+    def _connected(self, client: Speaker, _connection: int) -> None:
         """Subscribe on every connect, whatever "session present" says: the broker may have lost its store."""
         self._client = client
         self._heard_s = time.monotonic()
@@ -235,14 +246,16 @@ class MqttSource:
                 self._set_alive(False)
                 self._link.break_connection()
 
-    def _received(self, connection: int, message: MQTTMessage) -> None:
-        """On paho's thread."""
+    def _received(self, connection: int, message: Arrived) -> None:
+        """On paho's thread, if it is paho's."""
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # refused as an unknown topic, acknowledged and counted like any other
         if topic == self.heartbeat_topic and topic:
             self._heard_s = time.monotonic()
+            return
+        if message.qos and self._is_in_hand(connection, message):
             return
         received = Message(
             topic, bytes(message.payload), message.qos, message.retain, message.dup, connection, message.mid,
@@ -255,6 +268,17 @@ class MqttSource:
             self._wake_pending = True
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._wake_up)
+
+    def _is_in_hand(self, connection: int, message: Arrived) -> bool:
+        """Whether this is another copy of a message that waits for its commit; its acknowledgement settles both."""
+        if connection != self._heard_on:
+            self._heard_on = connection
+            self._unacknowledged.clear()
+        if message.dup and message.mid in self._unacknowledged:
+            self.repeated += 1
+            return True
+        self._unacknowledged.add(message.mid)
+        return False
 
     def _wake_up(self) -> None:
         self._wake_pending = False

@@ -45,7 +45,6 @@ class SerialUnit:
     ) -> None:
         self.unit = unit
         self.source = f"serial:{unit}"
-        self.recorder = recorder
         self.session = SerialSource(
             path, baud=baud, unit=unit, reset_on_open=reset_on_open, recorder=recorder, wall_s=now_s
         )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agent.domain.identifiers import UNIT_FORM
 
 OWNTRACKS = "owntracks"
+KNOWN_TOPICS = 16_384
+"""Topics whose reading is remembered; about 4 MB."""
 
 
 class Kind(enum.Enum):
@@ -106,6 +109,9 @@ class Topics:
 
     def parse(self, topic: str) -> Address | None:
         """Whose topic it is and what it carries, or None if it is not one of ours."""
+        return _parsed(self, topic)
+
+    def _read(self, topic: str) -> Address | None:
         if topic.startswith(OWNTRACKS + "/"):
             user, _, device = topic[len(OWNTRACKS) + 1 :].partition("/")
             return _address(Kind.OWNTRACKS, f"{user}.{device}") if user and device and "." not in user else None
@@ -115,6 +121,12 @@ class Topics:
         name, _, leaf = rest.partition("/")
         kind = _BRANCHES.get((branch, leaf))
         return _address(kind, name) if kind else None
+
+
+@lru_cache(maxsize=KNOWN_TOPICS)
+def _parsed(topics: Topics, topic: str) -> Address | None:
+    """Each unit publishes on one topic for ever, so most of them are known."""
+    return topics._read(topic)
 
 
 def _address(kind: Kind, name: str) -> Address | None:

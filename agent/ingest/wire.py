@@ -195,6 +195,7 @@ _pack_reports = msgspec.msgpack.Decoder(list[ReportOnWire])
 _pack_rows = msgspec.msgpack.Decoder(list[RowOnWire])
 _FIX_TYPES = tuple(FixType)
 """By code."""
+_WORD_OF_FIX_TYPE = {code: word for word, code in FIX_TYPE_WORDS.items()}
 _time_of = operator.attrgetter("time_s")
 
 
@@ -556,7 +557,6 @@ def _words(error: BaseException) -> str:
 
 def wire_report(fix: Fix, *, with_unit: bool = False) -> dict[str, Any]:
     """The fix as position report with the contract's names; what is unknown is left out. Time in epoch ms."""
-    words = {code: word for word, code in FIX_TYPE_WORDS.items()}
     report = {
         "unit": fix.unit if with_unit else None,
         "seq": fix.seq,
@@ -569,7 +569,7 @@ def wire_report(fix: Fix, *, with_unit: bool = False) -> dict[str, Any]:
         "heading": fix.heading_deg,
         "satellites": fix.satellites,
         "hdop": fix.hdop,
-        "fixType": words.get(fix.fix_type),
+        "fixType": _WORD_OF_FIX_TYPE.get(fix.fix_type),
         "authenticated": fix.authenticated or None,
     }
     return {name: value for name, value in report.items() if value is not None}
@@ -593,7 +593,9 @@ def _encoded(fix: Fix, packed: bool, with_unit: bool) -> bytes:
 
 def _mapped(fix: Fix, packed: bool, with_unit: bool) -> dict[str, Any]:
     report = wire_report(fix, with_unit=with_unit)
-    return report if packed else {**report, "fixTime": rfc3339(fix.time_s)}
+    if not packed:
+        report["fixTime"] = rfc3339(fix.time_s)
+    return report
 
 
 def encode_rows(fixes: Sequence[Fix], *, with_unit: bool = True) -> bytes:

@@ -30,6 +30,10 @@ MIN_SQLITE = (3, 51, 3)
 """Before it, two connections could corrupt a write-ahead log (WAL-reset bug)."""
 APPLICATION_ID = 0x426F4C61  # "BoLa"
 SCHEMA_VERSION = 2
+YOUNGER = "(`database.YOUNGER`).\n"
+"""Ends the comment in schema.sql below which every statement says IF NOT EXISTS."""
+CACHE_KB = 32 * 1024
+"""Pages that the writer remembers. With SQLite's 2 MB it reads those of the units on the road again in each commit."""
 BUSY_TIMEOUT_MS = 5_000
 WAL_LIMIT_BYTES = 64 << 20
 PAGE_BYTES = 4_096
@@ -64,6 +68,11 @@ def lock_folder(folder: Path) -> int:
         os.close(lock)
         raise AlreadyRunning(f"{folder}: another agent holds this data folder") from error
     return lock
+
+
+def younger_tables() -> str:
+    """Statements that make what the first data folders did not have, if it is missing."""
+    return resources.files(__package__).joinpath("schema.sql").read_text("utf-8").partition(YOUNGER)[2]
 
 
 def create_if_absent(folder: Path) -> None:
@@ -163,6 +172,7 @@ def open_writer(folder: Path) -> apsw.Connection:
         "foreign_keys": 1,
         "trusted_schema": 0,
         "mmap_size": 0,
+        "cache_size": -CACHE_KB,
         "secure_delete": 1,
         "journal_size_limit": WAL_LIMIT_BYTES,
         "wal_autocheckpoint": 0,  # the store checkpoints by itself, after it has answered

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import apsw
 import msgspec
@@ -51,16 +50,15 @@ def write_state(connection: apsw.Connection, batch: Commit) -> None:
     """Cursors, states, records, activations and the feed marker."""
     connection.executemany(
         "INSERT OR REPLACE INTO cursor (unit, boot_id, highest, gaps, last_fix_ms) VALUES (?, ?, ?, ?, ?)",
-        [(row.unit, row.boot_id, row.highest, json.dumps(row.gaps), row.last_fix_ms) for row in batch.cursors],
+        [(row.unit, row.boot_id, row.highest, _json(row.gaps), row.last_fix_ms) for row in batch.cursors],
     )
-    for state in batch.unit_states:
-        _put(connection, "unit_state", state.unit, state.body)
-    for record in batch.records:
-        _put(connection, record.table, record.key, record.body)
+    _put_all(connection, "unit_state", [(state.unit, state.body) for state in batch.unit_states])
+    for table in RECORD_TABLES:
+        _put_all(connection, table, [(record.key, record.body) for record in batch.records if record.table == table])
     connection.executemany(
         "INSERT INTO activation (activation_id, mrn, version, jrn, crossing, direction, unit, at_ms, "
         "received_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [astuple(row) for row in batch.activations],
+        [astuple(replace(row, body=b"")) for row in batch.activations],  # its bytes are a paper, and can be erased
     )
     if batch.feed_marker is not None:
         connection.execute("INSERT OR REPLACE INTO feed (id, marker) VALUES (1, ?)", (batch.feed_marker,))
@@ -71,12 +69,15 @@ _FORGET = "DELETE FROM {} WHERE key = ?"
 _KEYED_TABLES = ("unit_state", *RECORD_TABLES)
 
 
-def _put(connection: apsw.Connection, table: str, key: str, body: bytes | None) -> None:
+def _put_all(connection: apsw.Connection, table: str, rows: list[tuple[str, bytes | None]]) -> None:
+    """Each key comes once in a batch, so it does not matter what goes first."""
     assert table in _KEYED_TABLES, table
-    if body is None:
-        connection.execute(_FORGET.format(table), (key,))
-    else:
-        connection.execute(_PUT.format(table), (key, body))
+    connection.executemany(_FORGET.format(table), [(key,) for key, body in rows if body is None])
+    connection.executemany(_PUT.format(table), [row for row in rows if row[1] is not None])
+
+
+def _json(gaps: tuple[tuple[int, int, int], ...]) -> str:
+    return msgspec.json.encode(gaps).decode() if gaps else "[]"
 
 
 def settle_outbox(connection: apsw.Connection, batch: Commit, now_ms: int) -> None:

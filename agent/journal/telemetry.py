@@ -7,6 +7,7 @@ fixes that lie in a zone are recorded with their position; the others of a stay 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -82,19 +83,24 @@ class Observed(msgspec.Struct, frozen=True, array_like=True):
         return {self.zones[place]: code for place, code in seen.states}
 
 
-def state_codes(inside: Iterable[str], phases: Mapping[str, Phase]) -> dict[str, str]:
-    """Code of each zone that a fix lies in, or whose state is open.
+def state_codes(inside: Iterable[str], phases: Mapping[str, Phase]) -> tuple[tuple[str, str], ...]:
+    """(zone id, code) of each zone that a fix lies in, or whose state is open.
 
     Args:
         inside: Ids of the zones the fix lies in.
         phases: Open states after the fix.
     """
-    members = frozenset(inside)
-    codes = {zone_id: _CODES[phase] for zone_id, phase in phases.items()}
-    return {
-        zone_id: codes.get(zone_id, OUT) if zone_id in members else codes[zone_id].lower()
-        for zone_id in sorted(members | codes.keys())
-    }
+    return _codes_of(frozenset(inside), tuple(phases.items()))
+
+
+@lru_cache(maxsize=4_096)
+def _codes_of(inside: frozenset[str], phases: tuple[tuple[str, Phase], ...]) -> tuple[tuple[str, str], ...]:
+    """From fix to fix a unit mostly stays in the same zones, and so do the units behind it."""
+    codes = {zone_id: _CODES[phase] for zone_id, phase in phases}
+    return tuple(
+        (zone_id, codes.get(zone_id, OUT) if zone_id in inside else codes[zone_id].lower())
+        for zone_id in sorted(inside | codes.keys())
+    )
 
 
 _ENCODER = msgspec.msgpack.Encoder()

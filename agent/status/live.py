@@ -44,6 +44,9 @@ class Metrics:
             "borderlane_refusals", "Refused input by source and reason", ["source", "reason"], registry=self.registry
         )
         self.alarms = Counter("borderlane_alarms", "Alarms by name", ["name"], registry=self.registry)
+        self.disk_used = Gauge(
+            "borderlane_disk_used_share", "How full the disk of the data folder is", registry=self.registry
+        )
         self.outbox_pending = Gauge(
             "borderlane_outbox_pending", "Effects stored and not yet done", registry=self.registry
         )

@@ -108,9 +108,10 @@ def expected(jrn: str = "JRN-1", unit: str = "u1") -> FeedRowArrived:
 class Roadside:
     """Store, register, detector and cursors of one agent, from what is on disk."""
 
-    def __init__(self, folder: Path, clock: HandClock, max_units: int = 1_000) -> None:
+    def __init__(self, folder: Path, clock: HandClock, max_units: int = 1_000, ballast_bytes: int = 0) -> None:
         self.folder, self.clock = folder, clock
-        self.store = Store.open(folder, AGENT, KEY, AGENT, "0.1.0", clock, seal=sealer(jwk_of(KEY), AGENT))
+        seal = sealer(jwk_of(KEY), AGENT)
+        self.store = Store.open(folder, AGENT, KEY, AGENT, "0.1.0", clock, seal=seal, ballast_bytes=ballast_bytes)
         loaded = self.store.load_state()
         index = shipped_index()
         self.register = Register.loaded(index.zone_set, loaded.records)

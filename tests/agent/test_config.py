@@ -161,3 +161,84 @@ def test_ports_of_vehicles_are_not_recorded_by_chance(capture: str, said: list[s
 def test_ports_that_may_be_recorded(capture: str) -> None:
     config = parse_config(f"{PORTS}[capture]\n{capture}\n", "box.toml")
     assert len(config.capture.ports) == 1
+
+
+UNITS = 'units = { "352093086403655" = "lorry-7" }'
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("port = 5027", "Object missing required field `units`"),
+        (f"port = 5027\n{UNITS}", "units are not authenticated: expected private_network = true, or tls_certificate"),
+        (f"port = 5027\n{UNITS}\ntls_key = 'k.pem'", "units are not authenticated"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\ntls_key = 'k.pem'", "expected both or neither"),
+        (f"port = 5027\n{UNITS}\ntls_key = 'k'\ntls_certificate = 'c'\nudp = true", "udp: not encrypted"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'gt06'", "expected one of teltonika, ruptela"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'ruptela'\nudp = true", "only teltonika has UDP"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'ruptela'\ndisplay = '{{text}}'", "takes commands"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\ndisplay = 'text'", "display: expected {text} in it"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\nlanguage = 'rm'", "expected one of de, en, fr, it, pl"),
+        ('port = 5027\nprivate_network = true\nunits = { "35" = "a" }', "regex '^[0-9]{15}$'"),
+        (
+            'port = 5027\nprivate_network = true\nunits = { "352093086403655" = "a", "352093086403663" = "a" }',
+            "two IMEIs for one unit",
+        ),
+    ],
+)
+def test_a_listener_that_does_not_fit_together_is_refused(lines: str, said: str) -> None:
+    (fault,) = faults(f"[[listener]]\n{lines}\n")
+    assert fault.startswith("box.toml: listener") and said in fault
+
+
+def test_a_listener_needs_a_private_line_or_tls() -> None:
+    private = parse_config(f"[[listener]]\nport = 5027\nprivate_network = true\n{UNITS}\n", "box.toml").listener[0]
+    assert (private.protocol, private.udp, private.units) == ("teltonika", False, {"352093086403655": "lorry-7"})
+    tls = f"[[listener]]\nport = 5027\ntls_certificate = 'c.pem'\ntls_key = 'k.pem'\n{UNITS}\n"
+    assert parse_config(tls, "box.toml").listener[0].tls_key == "k.pem"
+
+
+DEVICES = PORTS + "[[serial]]\nunit = 'relays'\npath = '/dev/c'\nrole = 'modbus'\nparity = 'even'\n"
+OUTPUT = "[[output]]\nid = 'o1'\ndevice = 'sign'\ncrossing = 'thayngen'\n"
+RELAY = "[[output]]\nid = 'o2'\ndevice = 'relays'\ncrossing = 'thayngen'\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (OUTPUT.replace("'sign'", "'box'"), ["output[0].device: 'box', expected one of relays, sign"]),
+        (OUTPUT.replace("crossing", "# crossing"), ["output[0].crossing: missing"]),
+        (OUTPUT + "kind = 'siren'", ["output[0].kind: 'siren', expected one of sign, signal_head, barrier, watchdog"]),
+        (OUTPUT + "direction = 'UP'", ["output[0].direction: 'UP', expected one of IN, OUT"]),
+        (OUTPUT + "default = 'go'", ["output[0].default: 'go', expected one of blank, stop"]),
+        (OUTPUT + "kind = 'barrier'\ndefault = 'open'", ["output[0].default: 'open', expected one of closed"]),
+        (OUTPUT + OUTPUT, ["output[1].id: 'o1' is there twice"]),
+        (RELAY, ["output[0].fail_safe: '', expected one of board_watchdog, timed_coil, restrictive_only"]),
+        (
+            RELAY + "fail_safe = 'restrictive_only'\ncoils = { GO = 1, STOP = 2 }",
+            ["output[0].coils: GO with restrictive_only"],
+        ),
+        (RELAY + "fail_safe = 'timed_coil'\ncoils = { GREEN = 1 }", ["output[0].coils: 'GREEN', expected one of GO, "]),
+        (RELAY + "fail_safe = 'timed_coil'\ndefault = 'stop'", ["output[0].coils: none for STOP"]),
+        (RELAY + "fail_safe = 'timed_coil'\nkind = 'watchdog'", ["output[0].kind: a relay board restarts nothing"]),
+    ],
+)
+def test_outputs_that_could_not_fail_safe_are_refused(output: str, said: list[str]) -> None:
+    assert all(word in fault for word, fault in zip(said, faults(DEVICES + output), strict=True))
+
+
+def test_more_outputs_than_a_device_has_are_refused() -> None:
+    many = "".join(OUTPUT.replace("o1", f"o{number}") for number in range(9))
+    assert faults(DEVICES + many) == ["box.toml: output: 9 at 'sign', expected at most 8"]
+
+
+def test_outputs_of_both_sorts_of_device() -> None:
+    relay = RELAY + "fail_safe = 'board_watchdog'\ncoils = { GO = 0, STOP = 1 }\n"
+    config = parse_config(DEVICES + OUTPUT + "kind = 'barrier'\nlane = '2'\n" + relay, "box.toml")
+    barrier, sign = config.output
+    assert (barrier.kind, barrier.lane, barrier.default) == ("barrier", "2", "")
+    assert sign.coils == {"GO": 0, "STOP": 1} and sign.modbus_unit == 1
+
+
+def test_a_parity_that_is_none_is_refused() -> None:
+    assert "expected one of none, even, odd" in faults(DEVICES.replace("even", "mark"))[0]

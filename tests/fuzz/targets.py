@@ -20,6 +20,8 @@ USUAL_LIMIT = 17_000
 SEED_BYTES = 4_000
 _SEEDS = {
     "nmea": ["gnss/nmea-fuzzy-cases.log", "gnss/nl2008u.log", "gnss/tcp-torture.log"],
+    "ubx": ["gnss/ublox-lea-5h.log", "gnss/ublox-zed-f9p-rtk.log"],
+    "gnss": ["gnss/ublox-neo-m8n.log", "gnss/ublox8-uniqid-monhw.log"],
     "ais": ["ais/ais_unpack_sixbit.log", "ais/ais-raw-messages.log"],
     "ruptela": ["telematics/ruptela.jsonl"],
     "teltonika": ["telematics/teltonika.jsonl", "telematics/teltonika-vectors.jsonl"],

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firmware_bridge.capture import CaptureError
-from firmware_bridge.commands import DECODERS
+from firmware_bridge.commands import DECODERS, Format
 from tests.fuzz.targets import TARGETS, check, seeds
 
 PIECES = st.sampled_from(
@@ -50,7 +50,8 @@ def damaged(draw: st.DrawFn, name: str) -> bytes:
 
 
 def test_every_format_is_a_target():
-    assert {format_.value for format_ in DECODERS} < set(TARGETS)
+    assert set(DECODERS) == set(Format)
+    assert {format_.value for format_ in Format} < set(TARGETS)
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))

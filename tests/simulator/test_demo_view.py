@@ -139,3 +139,13 @@ def bars(seconds: float | None) -> list[str]:
 
 def test_a_progress_bar_only_where_the_length_is_known() -> None:
     assert bars(60.0) and not bars(None)
+
+
+@pytest.mark.parametrize(("shows", "word"), [("GO", "GO"), ("STOP", "STOP"), ("HOLD", "HOLD"), ("DEFAULT", "dark")])
+def test_the_sign_is_shown_as_its_lamps_are(shows: str, word: str) -> None:
+    fact = {"crossing": "thayngen", "direction": "IN", "shows": shows}
+    assert f"sign thayngen IN   {word} " in live(None, ("sign", {**fact, "shows": "STOP"}), ("sign", fact))
+    screen, out = console()
+    with LineView(screen) as view:
+        view.tell("sign", fact)
+    assert out.getvalue().split("s  ", 1)[1].split() == ["sign", "thayngen", "IN", word]

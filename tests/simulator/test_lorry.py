@@ -14,9 +14,10 @@ from agent.domain.times import rfc3339
 from agent.instruction.signing import sign_instruction
 from agent.keys import jwk_of
 from simulator.dice import Dice
+from simulator.equipment import Payload
 from simulator.lorry import OUTBOX_FIXES, Lorry, Told
 from simulator.officers import ActKind, choose, control_result
-from simulator.scenario import Behaviour, Payload, make_scenario
+from simulator.scenario import Behaviour, make_scenario
 from zones.catalogue import shipped_centre_lines, shipped_zone_set
 
 START_S = 1_795_000_000.0

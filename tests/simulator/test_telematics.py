@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from agent.ingest.wire import Inbound, Topics, decode_message
-from simulator.scenario import Payload, make_scenario
+from simulator.equipment import Payload
+from simulator.scenario import make_scenario
 from simulator.telematics import BATCH_FIXES, LIST_FIXES, Outgoing, serial_report
 from zones.catalogue import shipped_centre_lines, shipped_zone_set
 from zones.fix import Fix, FixType

@@ -25,13 +25,17 @@ pytestmark = pytest.mark.system
 TOPICS = Topics()
 POSITIONS = ((TOPICS.position("+"), 1),)
 
+OPTIONS: dict[str, object] = {}
+"""Of every client that a test opens."""
+
 SUBSCRIBER = """
 import asyncio, os, sys
 from agent.ingest.mqtt_source import MqttSource
 from agent.mqtt_link import BrokerAddress
 
-async def main(host, port, protocol, client_id, topic, path):
-    source = MqttSource(BrokerAddress(host, int(port), protocol), client_id, [(topic, 1)], window=200)
+async def main(host, port, protocol, client_id, topic, path, client):
+    address = BrokerAddress(host, int(port), protocol)
+    source = MqttSource(address, client_id, [(topic, 1)], window=200, stream=client == "stream")
     out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     async for batch in source.batches():
         await asyncio.sleep(0.03)  # a slow commit: what is in hand when the process is killed must come again
@@ -43,6 +47,13 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.fixture(params=["paho", "stream"], autouse=True)
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both clients of MQTT keep the same promises."""
+    monkeypatch.setitem(OPTIONS, "stream", request.param == "stream")
+    return str(request.param)
+
+
 async def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not true():  # noqa: ASYNC110 - what is awaited lies in other processes
@@ -51,7 +62,7 @@ async def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
 
 @asynccontextmanager
 async def publisher(address: BrokerAddress, **options: object) -> AsyncIterator[Publisher]:
-    out = Publisher(address, f"out-{os.urandom(8).hex()}", **options)  # type: ignore[arg-type]
+    out = Publisher(address, f"out-{os.urandom(8).hex()}", **OPTIONS, **options)  # type: ignore[arg-type]
     out.start()
     await until(lambda: out.connected)
     try:
@@ -64,7 +75,7 @@ async def publisher(address: BrokerAddress, **options: object) -> AsyncIterator[
 async def source(
     address: BrokerAddress, client_id: str, filters: object = POSITIONS, **options: object
 ) -> AsyncIterator[MqttSource]:
-    listening = MqttSource(address, client_id, filters, **options)  # type: ignore[arg-type]
+    listening = MqttSource(address, client_id, filters, **OPTIONS, **options)  # type: ignore[arg-type]
     listening.start()
     await until(lambda: listening.connected)
     try:
@@ -170,7 +181,7 @@ async def test_an_acknowledgement_of_an_older_connection_is_not_sent(
 
 
 async def test_subscriber_killed_three_times_loses_nothing(
-    broker: Broker, address: BrokerAddress, client_id: str, tmp_path: Path
+    broker: Broker, address: BrokerAddress, client_id: str, client: str, tmp_path: Path
 ) -> None:
     total, record = 1_500, tmp_path / "record"
     record.touch()
@@ -180,7 +191,7 @@ async def test_subscriber_killed_three_times_loses_nothing(
     async def subscriber() -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable, str(script), broker.host, str(broker.port), broker.protocol, client_id,
-            TOPICS.position("+"), str(record), env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+            TOPICS.position("+"), str(record), client, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         )  # fmt: skip
 
     def recorded() -> Counter[bytes]:
@@ -277,9 +288,9 @@ async def test_last_will_speaks_when_the_agent_vanishes_and_not_when_it_leaves(
         assert listening.waiting == 0
 
 
-async def test_protocol_is_found_out(broker: Broker, client_id: str) -> None:
+async def test_protocol_is_found_out(broker: Broker, client_id: str, client: str) -> None:
     async with source(BrokerAddress(broker.host, broker.port, "auto"), client_id) as listening:
-        assert listening.protocol == broker.protocol
+        assert listening.protocol == (broker.protocol if client == "paho" else "3.1.1")
 
 
 async def test_wrong_client_cannot_stop_the_stream_with_qos0_flood(address: BrokerAddress, client_id: str) -> None:

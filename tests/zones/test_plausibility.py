@@ -34,6 +34,9 @@ def fix(**values):
     [
         ({}, 15.0),
         ({"accuracy_m": 0.0}, 15.0),  # 0 is unknown, neither perfect nor worthless
+        ({"phone": True}, 30.0),
+        ({"phone": True, "accuracy_m": 8.0}, 8.0),
+        ({"phone": True, "hdop": 1.5}, 12.0),
         ({"accuracy_m": 1.7}, 3.0),
         ({"accuracy_m": 40.0}, 40.0),
         ({"hdop": 1.5}, 12.0),

@@ -106,7 +106,7 @@ def test_units_that_stay_outside_sleep_on_without_their_boxes():
 
     assert roster.keep_away(outside) == {rows[0], rows[2]}
     assert asked == [([46.0, 47.0, 48.0], [7.5, 7.5, 7.5])]
-    assert [read_anchor(roster.memory, at)[6:10] for at in rows[:4]] == [NO_BOX, BOX, NO_BOX, BOX]
+    assert [read_anchor(roster.memory, at)[4:8] for at in rows[:4]] == [NO_BOX, BOX, NO_BOX, BOX]
     roster.add()  # the memory is not held any more
     for _ in range(GROW_ROWS):
         roster.add()

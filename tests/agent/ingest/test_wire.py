@@ -267,6 +267,7 @@ def test_owntracks_reports_become_fixes_of_user_and_device() -> None:
     assert isinstance(got, Fix)
     assert (got.unit, got.time_s, got.seq) == (fix.unit, fix.time_s, None)
     assert (got.speed_mps, got.heading_deg, got.accuracy_m) == pytest.approx((20.0, 90.0, 8.1), abs=0.01)
+    assert got.phone
     assert decode_message(INBOUND, "owntracks/u/d", b'{"_type":"lwt","tst":1}', NOW_S) == []
     off = Inbound(TOPICS, owntracks=False)
     assert reason(list(decode_message(off, "owntracks/u/d", encode_owntracks(fix), NOW_S))) == "unknown_topic"
