@@ -33,6 +33,7 @@ from simulator.demo_files import (
     Ports,
     agent_toml,
     customs_toml,
+    every_second_crossing,
     listener_toml,
     lorries_config,
     room_toml,
@@ -205,7 +206,8 @@ class Demo:
             text += sign_toml(layout, *self._signed)
         text += listener_toml(layout, avl_units(run_id, lorries))
         layout.file("agent").write_text(text, "utf-8")
-        layout.file("customs").write_text(customs_toml(clock), "utf-8")
+        conditional = every_second_crossing() if options.chaos is not None else ()
+        layout.file("customs").write_text(customs_toml(clock, conditional), "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)
 

@@ -122,6 +122,10 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     fix_to_instruction_ms: dict[str, float]
     serial: dict[str, str]
     outputs: dict[str, OutputStatus] = {}
+    checkpoint: str | None = None
+    """Newest signed head of the journal (C2SP tlog-checkpoint); whoever keeps it can prove a cut or rebuilt one."""
+    checkpoint_held: int | None = None
+    """Entries of the head that customs holds; None = not known, or customs refuses ours."""
     capture: dict[str, str] = {}
     """Ports whose raw bytes are recorded: `recording`, `full`, `failed` or `closed`."""
     listeners: dict[str, ListenerStatus] = {}

@@ -928,3 +928,47 @@ def check_due_only_earlier(old, new):
     if new is not None and new.round == old.round and old.due_s is not None:
         assert new.due_s <= old.due_s
         assert new.limit_s <= old.limit_s
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("RISK_DEGRADED", "HOLD NO_ANSWER"),
+        ("UPLINK_LOST", "HOLD NO_ANSWER"),
+        ("CLOCK_UNTRUSTED", "HOLD CLOCK_UNTRUSTED"),
+    ],
+)
+def test_when_nobody_waits_any_more_those_who_do_are_told_hold_at_once(mode: str, told: str) -> None:
+    border = at_activation()
+    assert border.told is None
+    border.take(ModeChanged(mode, (mode,)), after_s=0.5)
+    assert border.told == told
+    border.answer()
+    assert border.told == told, "what comes late is never obeyed"
+
+
+@pytest.mark.parametrize("mode", ["NORMAL", "BROKER_LOST", "GNSS_UNTRUSTED"])
+def test_other_modes_leave_a_running_budget_alone(mode: str) -> None:
+    border = at_activation()
+    border.take(ModeChanged(mode, () if mode == "NORMAL" else (mode,)), after_s=0.5)
+    assert border.told is None
+    border.answer()
+    assert border.told == "GO RELEASED"
+
+
+def test_a_budget_that_is_decided_is_not_touched_by_a_mode() -> None:
+    border = at_activation()
+    border.answer()
+    border.take(ModeChanged("RISK_DEGRADED", ("RISK_DEGRADED",)), after_s=0.5)
+    assert border.told == "GO RELEASED"
+
+
+@pytest.mark.parametrize("mode", ["GNSS_UNTRUSTED", "ZONES_STALE"])
+def test_where_presence_is_not_certain_nobody_is_let_go(mode: str) -> None:
+    border = Border()
+    border.feed(journey())
+    border.cross(TRACKING)
+    border.cross(ACTIVATION, facts={"degraded": (mode,)})
+    assert border.told == "HOLD PRESENCE_UNCONFIRMED"
+    border.answer()
+    assert border.told == "HOLD PRESENCE_UNCONFIRMED"

@@ -17,6 +17,7 @@ from simulator.demo_files import (
     Ports,
     agent_toml,
     customs_toml,
+    every_second_crossing,
     listener_toml,
     lorries_config,
     room_toml,
@@ -97,3 +98,12 @@ def test_agent_and_lorries_agree_on_the_listener_and_its_units(tmp_path: Path) -
     lorries = lorries_config(layout, place, ClockTable(), RunTable())
     assert (lorries.avl.host, lorries.avl.port) == (listener.host, listener.port) == ("127.0.0.1", 8094)
     assert listener_toml(layout, {}) == "" == listener_toml(Layout(tmp_path, Ports(1, 2, 3, 4)), units)
+
+
+def test_conditional_answers_count_at_every_second_crossing_where_that_is_asked_for() -> None:
+    crossings = every_second_crossing()
+    assert len(crossings) == 32 and list(crossings) == sorted(crossings)
+    text = customs_toml(ClockTable(), crossings)
+    assert parse_tables(text, "customs.toml", CustomsConfig, CHOICES, {}).risk.conditional_crossings == crossings
+    default = parse_tables(customs_toml(ClockTable()), "customs.toml", CustomsConfig, CHOICES, {})
+    assert default.risk.conditional_crossings == ()
