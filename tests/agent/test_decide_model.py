@@ -20,14 +20,9 @@ from tests.agent.border import MRN, MRN_2, T0, Border, assessment, journey, row
 
 TRACKING, ACTIVATION = "thayngen/in/tracking", "thayngen/in/activation"
 IDS = tuple(activation_id(mrn, 1, "JRN-1", "thayngen", "IN") for mrn in (MRN, MRN_2))
-BUDGET_S = 7.0
-"""200 m at 15 m/s leave 8 s, of which one is needed to tell."""
-ROUTINGS = {
-    "TO_ENTRY": Action.GO,
-    "AFTER": Action.GO_WITH_OBLIGATION,
-    "ENTRY_PENDING": Action.STOP,
-    "TO_CONTROL": Action.STOP,
-}
+BUDGET_S = 6.0
+"""The boundary was crossed a second before the fix that settled it, 8 s are left from there, one is needed to tell."""
+ROUTINGS = {"TO_ENTRY": Action.GO, "AFTER": Action.GO_WITH_OBLIGATION, "TO_CONTROL": Action.STOP}
 MILD = (Action.GO, Action.GO_WITH_OBLIGATION)
 WHICH = st.sampled_from((0, 1))
 
