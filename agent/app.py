@@ -376,6 +376,7 @@ class App:
                 tasks = [group.create_task(work, name=name) for name, work in self._work()]
                 await self._stop.wait()
                 LOG.info("agent_stopping", agent=self.agent)
+                self.parts.signs.close()  # while the ports are open: the signs need not wait for the end of a lease
                 for task in tasks:
                     task.cancel()
         except* JournalError as failures:

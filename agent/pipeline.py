@@ -256,7 +256,8 @@ class Pipeline:
                 gathering.refuse(refused, source)
             case Reported(items=reports, repeats=repeats):
                 gathering.items(reports, AVL)
-                gathering.fixes[AVL, "duplicate"] += repeats
+                if repeats:
+                    gathering.fixes[AVL, "duplicate"] += repeats
             case Happened():
                 gathering.outcome(item.done, item.dropped, item.retried)
                 for refused, source in item.refusals:

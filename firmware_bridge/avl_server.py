@@ -13,7 +13,7 @@ import ssl
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from firmware_bridge.avl import FRAME_LIMIT, AvlDecoder, AvlFrame, AvlItem, Hello, RefusedFrame, Reply
 from firmware_bridge.errors import ListenerUnavailable
@@ -357,8 +357,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is none by its bases
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         def answer(reply: bytes) -> None:

@@ -34,6 +34,7 @@ from simulator.demo_files import (
     agent_toml,
     customs_toml,
     every_second_crossing,
+    listener_toml,
     lorries_config,
     room_toml,
     sign_toml,
@@ -43,7 +44,7 @@ from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import FaultFact, Finding, make_report
-from simulator.scenario import Planner, ferry, serial_unit
+from simulator.scenario import Planner, avl_units, ferry, serial_unit
 from simulator.scenario_files import scenario_of
 from simulator.serial_unit import SerialDevice
 from zones.catalogue import shipped_centre_lines, shipped_zone_set
@@ -109,7 +110,7 @@ class Demo:
         self._choice = choose(options.broker)
         self._faults = _faults_of(options, self._choice.kind)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
-        self.layout = Layout(self.folder, Ports(*free_ports(4, options.port)))
+        self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)))
         self.started_s = time.monotonic()
         self.clean = True
         """Whether every part ended by itself when told to; else its log is worth keeping."""
@@ -203,6 +204,7 @@ class Demo:
         if self._signed is not None:
             self._put_up_sign(*self._signed)
             text += sign_toml(layout, *self._signed)
+        text += listener_toml(layout, avl_units(run_id, lorries))
         layout.file("agent").write_text(text, "utf-8")
         conditional = every_second_crossing() if options.chaos is not None else ()
         layout.file("customs").write_text(customs_toml(clock, conditional), "utf-8")

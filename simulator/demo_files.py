@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from agent.config import ClockTable
+from simulator.avl_unit import imei_of
 from simulator.customs.reference import read_crossings
-from simulator.lorry_config import BrokerTable, LorriesConfig, RunTable, ServicesTable, to_toml
+from simulator.lorry_config import AvlTable, BrokerTable, LorriesConfig, RunTable, ServicesTable, to_toml
 from zones.catalogue import shipped_bytes
 
 AGENT_ID = "box-1"
@@ -31,6 +33,8 @@ class Ports:
     agent: int
     customs: int
     broker: int
+    avl: int = 0
+    """The agent's listener for units that connect by themselves; 0 = none."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,21 @@ format = "json"
 {serial}"""
 
 
+def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
+    """The agent's listener and the units it knows, by number; nothing if there are none."""
+    if not units or not layout.ports.avl:
+        return ""
+    known = ", ".join(f'"{imei_of(number)}" = "{unit}"' for number, unit in units.items())
+    return f"""
+[[listener]]
+port = {layout.ports.avl}
+private_network = true
+display = "{{text}}"
+language = "de"
+units = {{ {known} }}
+"""
+
+
 SIGN = "booth-1"
 """Name of the microcontroller with the demo's sign, and of its port."""
 
@@ -212,6 +231,7 @@ def lorries_config(
     return LorriesConfig(
         run=run,
         broker=BrokerTable(host=broker.host, port=broker.port, protocol=broker.protocol, connections=connections),
+        avl=AvlTable(host=HOST, port=layout.ports.avl),
         services=ServicesTable(
             customs_url=layout.customs_url,
             agent_url=layout.agent_url,

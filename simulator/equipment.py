@@ -21,6 +21,8 @@ class Payload(enum.Enum):
     OWNTRACKS = "OWNTRACKS"
     SERIAL = "SERIAL"
     """NMEA on a serial line to the agent."""
+    TELTONIKA = "TELTONIKA"
+    """Codec 8E on TCP to the agent's listener."""
     AIS = "AIS"
     """A vessel, heard by the agent's AIS receiver."""
 

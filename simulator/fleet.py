@@ -25,6 +25,7 @@ from agent.domain.instruction import Action, Instruction
 from agent.ingest.wire import Incident, Topics, decode_watermark
 from agent.mqtt_link import Arrived, BrokerAddress, Callbacks, MqttLink, Speaker
 from simulator.ais_unit import ais_sentences
+from simulator.avl_unit import AvlUnit, imei_of
 from simulator.dice import Dice
 from simulator.equipment import Payload
 from simulator.lorry import ACKNOWLEDGE_S, DISPLAY_S, REACTION_S, Lorry, Told
@@ -95,6 +96,8 @@ class Surroundings:
     agent_keys: Mapping[str, OKPKey]
     serial_folder: Path
     connections: int = 32
+    avl: tuple[str, int] = ("127.0.0.1", 0)
+    """Host and port of the agent's listener."""
 
 
 class _Link:
@@ -171,6 +174,7 @@ class Fleet:
         self._order = itertools.count()
         self._further: Iterator[LorryPlan] = scenario.waves()
         self._serial: dict[str, SerialReceiver] = {}
+        self._avl: dict[str, AvlUnit] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
         self._ended = False
@@ -244,6 +248,8 @@ class Fleet:
         await asyncio.gather(*(link.mqtt.close() for link in self._links))
         for receiver in self._serial.values():
             receiver.close()
+        self.counts.duplicates += sum(unit.resent for unit in self._avl.values())
+        await asyncio.gather(*(unit.close() for unit in self._avl.values()))
         self.log.write("summary", **self.counts.facts())
 
     def _at(self, time_s: float, action: Callable[[float], None]) -> None:
@@ -264,10 +270,22 @@ class Fleet:
         if plan.payload in (Payload.SERIAL, Payload.AIS):
             self._serial[plan.unit] = SerialReceiver(self.around.serial_folder, plan.unit)
         self._at(plan.departs_s - SWITCHED_ON_S, lambda _: link.carry(plan.unit))
+        if plan.payload is Payload.TELTONIKA:
+            self._switch_on(lorry)
         if plan.track:
             self._start_track(lorry)
         else:
             self._start_simulated(lorry)
+
+    def _switch_on(self, lorry: Lorry) -> None:
+        """Its unit connects by itself; what the display shows is noted, the signed instruction is obeyed."""
+
+        def on_text(text: str) -> None:
+            self._note("display", lorry, text=text)
+
+        unit = AvlUnit(*self.around.avl, imei_of(lorry.plan.number), on_text)
+        self._avl[lorry.plan.unit] = unit
+        unit.start()
 
     def _start_simulated(self, lorry: Lorry) -> None:
         sampling = lorry.sampling()
@@ -317,6 +335,9 @@ class Fleet:
         receiver = self._serial.pop(unit, None)
         if receiver is not None:
             receiver.close()
+        avl = self._avl.pop(unit, None)
+        if avl is not None:
+            self._task(avl.close())
 
     def _expect_next(self) -> None:
         """The next lorry of an endless run: its papers go in some time before it sets out."""
@@ -343,6 +364,10 @@ class Fleet:
         if self._ended:
             return
         self.counts.published += 1
+        unit = self._avl.get(lorry.plan.unit)
+        if unit is not None:
+            unit.take(fix)
+            return
         receiver = self._serial.get(lorry.plan.unit)
         if receiver is not None:
             is_vessel = lorry.plan.payload is Payload.AIS

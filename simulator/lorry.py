@@ -79,7 +79,7 @@ class Lorry:
     @property
     def keeps_outbox(self) -> bool:
         """Whether its protocol has sequence numbers and a watermark."""
-        return self.plan.payload not in (Payload.OWNTRACKS, Payload.SERIAL, Payload.AIS)
+        return self.plan.payload not in (Payload.OWNTRACKS, Payload.SERIAL, Payload.AIS, Payload.TELTONIKA)
 
     def measure(self, time_s: float) -> tuple[Observation, Fix] | None:
         """The fix of this moment, numbered and kept, or None where there is none."""

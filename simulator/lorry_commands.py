@@ -48,6 +48,7 @@ def lorries(
             agent_keys=keys,
             serial_folder=config.parent / loaded.run.serial_folder,
             connections=loaded.broker.connections,
+            avl=(loaded.avl.host, loaded.avl.port),
         )
         asyncio.run(_run(loaded, config.parent, around))
     except (ConfigError, ZoneError) as error:

@@ -33,6 +33,14 @@ class ServicesTable(Table, frozen=True):
     """Key id to file of the Ed25519 public key that signs instructions, relative to this file."""
 
 
+class AvlTable(Table, frozen=True):
+    """The agent's listener for units that connect by themselves."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """0 = there is none, and no unit does."""
+
+
 class RunTable(Table, frozen=True):
     """The run itself."""
 
@@ -57,6 +65,7 @@ class LorriesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     run: RunTable = RunTable()
     broker: BrokerTable = BrokerTable()
+    avl: AvlTable = AvlTable()
     services: ServicesTable = ServicesTable()
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()

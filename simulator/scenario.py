@@ -59,6 +59,8 @@ PLANT_FROM_LORRIES = 20
 """From so many simulated lorries on, two are planted that must end in STOP (contract section 2)."""
 PLANTED_PLATE, PLANTED_CONSIGNEE, SERIAL_LORRY = 1, 2, 3
 """Numbers of the lorries with the watch-list plate, the watch-list consignee and the serial receiver."""
+AVL_LORRY, AVL_EVERY = 6, 25
+"""Number of the first lorry whose unit connects by itself, and how many numbers to the next."""
 TRACK_DIRECTION_DEG = 75.0
 """A recorded track passes a zone in its direction if its chord is within this of the zone's bearing."""
 TRACK_STAGGER_S = 0.7
@@ -229,6 +231,11 @@ def serial_unit(run_id: str, lorries: int) -> str | None:
     return unit_id(run_id, SERIAL_LORRY) if lorries > SERIAL_LORRY else None
 
 
+def avl_units(run_id: str, lorries: int) -> dict[int, str]:
+    """Units that connect by themselves, by number; none of an endless run's later waves is among them."""
+    return {number: unit_id(run_id, number) for number in range(AVL_LORRY, lorries, AVL_EVERY)}
+
+
 def ferry(run_id: str, lorries: int) -> str | None:
     """MMSI of the vessel on the agent's AIS receiver; None if the run has none."""
     return ais_unit.mmsi(run_id) if lorries >= ais_unit.FERRY_FROM_PLANS else None
@@ -244,6 +251,7 @@ def make_scenario(
     *,
     run_id: str = "1",
     tracks: Sequence[Track] = (),
+    avl: bool = False,
 ) -> Scenario:
     """The run of a seed.
 
@@ -256,12 +264,13 @@ def make_scenario(
         seconds: Length of the run in time of its clock; None = without end.
         run_id: Makes journeys, declarations and units of this run unlike those of any other.
         tracks: Recorded tracks that drive lorries instead of simulated ones.
+        avl: Whether the agent has a listener, so that some units connect by themselves.
     """
     if tracks:
         ground = activation_ground(zone_set)
         plans = tuple(_track_plan(number, track, seed, run_id, start_s, ground) for number, track in enumerate(tracks))
         return Scenario(seed, run_id, start_s, seconds, plans, None)
-    planner = Planner(seed, lorries, start_s, zone_set, centre_lines, seconds, run_id)
+    planner = Planner(seed, lorries, start_s, zone_set, centre_lines, seconds, run_id, avl=avl)
     plans = tuple(planner.plan(number) for number in range(lorries))
     return Scenario(seed, run_id, start_s, seconds, plans, planner)
 
@@ -304,7 +313,10 @@ class Planner:
         centre_lines: Mapping[str, CentreLine],
         seconds: float | None,
         run_id: str,
+        *,
+        avl: bool = False,
     ) -> None:
+        self._avl = frozenset(avl_units(run_id, lorries)) if avl else frozenset()
         self._seed, self._lorries, self._start_s = seed, lorries, start_s
         self._seconds, self._run_id = seconds, run_id
         self._lines = centre_lines
@@ -323,7 +335,7 @@ class Planner:
         stretch = self._stretch(crossing, direction)
         motorway = stretch.activation.length_m > 500.0
         cruise_mps = (dice.between(60.0, 80.0) if motorway else dice.between(40.0, 60.0)) / 3.6
-        payload = Payload.SERIAL if number == SERIAL_LORRY else payload_of(dice, number)
+        payload = self._payload(number, dice)
         if self._is_ferry(number):
             payload, cruise_mps = Payload.AIS, ais_unit.CRUISE_MPS
         quick = number <= SERIAL_LORRY or behaviour is Behaviour.SELF_REPORTS
@@ -346,6 +358,11 @@ class Planner:
         )
         plan = _on_road(plain, stretch, lead_s * cruise_mps, self._ground)
         return replace(plan, papers=self._papers(plan, zone, dice))
+
+    def _payload(self, number: int, dice: Dice) -> Payload:
+        if number == SERIAL_LORRY:
+            return Payload.SERIAL
+        return Payload.TELTONIKA if number in self._avl else payload_of(dice, number)
 
     def _behaviour(self, number: int) -> tuple[Behaviour, bool]:
         if self._is_planted(number) or number == SERIAL_LORRY or self._is_ferry(number):

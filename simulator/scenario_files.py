@@ -54,4 +54,5 @@ def scenario_of(config: LorriesConfig, folder: Path, start_s: float) -> Scenario
         run.seconds,
         run_id=run.run_id,
         tracks=tracks,
+        avl=config.avl.port > 0,
     )

@@ -20,9 +20,9 @@ from agent.ingest.intake import GAP_PATIENCE_S
 from agent.ingest.mqtt_source import Batch, Message
 from agent.ingest.wire import Refused
 from agent.journal import database
-from agent.journal.batch import Committed
+from agent.journal.batch import Commit, Committed
 from agent.journal.reader import Reader
-from agent.pipeline import WATERMARK_EVERY_S, Happened, Measured, Outlets, Pipeline, Received
+from agent.pipeline import LONGEST_WAIT_S, WATERMARK_EVERY_S, Happened, Measured, Outlets, Pipeline, Received
 from agent.postings import Lane
 from agent.sheet import Site
 from agent.status.live import Metrics
@@ -109,6 +109,7 @@ def bench_of(roadside: Roadside, clock: Clock | None = None) -> Bench:
     outlets = Outlets(
         committed=lambda committed: bench.later("committed", committed),
         watermark=lambda unit, boot_id, up_to: bench.later("watermark", (unit, boot_id, up_to)),
+        decided=lambda: bench.later("decided", None),
     )
     pipeline = Pipeline(roadside.register, roadside.around, roadside.store, clock or roadside.clock, metrics, outlets)
     bench = Bench(roadside, pipeline, metrics)
@@ -171,6 +172,30 @@ async def test_one_batch_with_the_same_message_twice_counts_it_once(roadside: Ro
     assert [lane for lane, _ in stored(bench)].count(Lane.ACTIVATION) == 1
 
 
+async def test_roadside_outputs_are_renewed_after_each_turn_and_not_while_one_hangs(
+    roadside: Roadside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+    real = roadside.store.commit
+
+    async def hanging(batch: Commit) -> Committed:
+        await go_on.wait()
+        return await real(batch)
+
+    async with running(roadside) as bench:
+        await bench.until(2, "decided")  # nothing to do is a turn as well
+        monkeypatch.setattr(roadside.store, "commit", hanging)
+        before = len(bench.found("decided"))
+        recorded = asyncio.ensure_future(bench.pipeline.record(expected()))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5 * LONGEST_WAIT_S):
+                await bench.until(before + 2, "decided")  # one turn may have been under way
+        assert not recorded.done()
+        go_on.set()
+        await recorded
+        await bench.until(before + 1, "decided")
+
+
 async def test_a_commit_that_fails_acknowledges_nothing_and_ends_the_pipeline(
     roadside: Roadside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +255,7 @@ async def test_after_a_failed_commit_a_start_from_disk_does_all_of_it_once(
 async def test_a_position_outside_is_acknowledged_without_a_commit(roadside: Roadside) -> None:
     async with running(roadside) as bench:
         await bench.send(*drive()[:1])
-    assert [kind for kind, _ in bench.order] == ["acknowledged"]
+    assert [kind for kind, _ in bench.order if kind != "decided"] == ["acknowledged"]
     with Reader.open(roadside.folder) as reader:
         assert reader.load_state().cursors == ()
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config import CHOICES, ClockTable, parse_config, parse_tables
+from simulator.avl_unit import imei_of
 from simulator.control_room.config import RoomConfig
 from simulator.customs.commands import CustomsConfig
 from simulator.demo_files import (
@@ -17,11 +18,13 @@ from simulator.demo_files import (
     agent_toml,
     customs_toml,
     every_second_crossing,
+    listener_toml,
     lorries_config,
     room_toml,
     write_lorries,
 )
 from simulator.lorry_config import RunTable, load_lorries_config
+from simulator.scenario import avl_units
 
 PORT = st.integers(1, 65_535)
 PORTS = st.builds(Ports, PORT, PORT, PORT, PORT)
@@ -83,6 +86,18 @@ def test_all_parts_are_told_the_same_places(tmp_path: Path) -> None:
     assert (tmp_path / agent.agent.signing_key).parent == layout.agent_key.parent
     assert tmp_path / agent.agent.data_dir == layout.agent_data
     assert (tmp_path / agent.customs.authority_keys["authority-1"]).parent == layout.customs_data
+
+
+def test_agent_and_lorries_agree_on_the_listener_and_its_units(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, Ports(8090, 8091, 8092, 8093, 8094))
+    place, units = BrokerPlace("127.0.0.1", layout.ports.broker, "5"), avl_units("ab", 60)
+    text = agent_toml(layout, place, ClockTable(), (), layout.customs_url) + listener_toml(layout, units)
+    (listener,) = parse_config(text, "agent.toml").listener
+    assert listener.units == {imei_of(number): unit for number, unit in units.items()} and len(units) > 1
+    assert listener.private_network and listener.host == "127.0.0.1"
+    lorries = lorries_config(layout, place, ClockTable(), RunTable())
+    assert (lorries.avl.host, lorries.avl.port) == (listener.host, listener.port) == ("127.0.0.1", 8094)
+    assert listener_toml(layout, {}) == "" == listener_toml(Layout(tmp_path, Ports(1, 2, 3, 4)), units)
 
 
 def test_conditional_answers_count_at_every_second_crossing_where_that_is_asked_for() -> None:

@@ -16,6 +16,7 @@ from simulator.scenario import (
     PLANTED_PLATE,
     WAVE_S,
     Behaviour,
+    avl_units,
     expected_activations,
     ferry,
     make_scenario,
@@ -36,6 +37,7 @@ def scenario(seed=1, lorries=200, seconds=60.0, **more):
 
 
 DEMO = scenario()
+WITH_LISTENER = scenario(avl=True)
 
 
 def facts_of(plan):
@@ -60,7 +62,7 @@ def test_start_time_shifts_the_run_and_changes_nothing_else():
 
 
 def test_every_crossing_both_directions_every_behaviour_every_format():
-    lorries = DEMO.lorries
+    lorries = WITH_LISTENER.lorries
     assert len({plan.crossing for plan in lorries}) == 64
     assert {plan.direction for plan in lorries} == {Direction.IN, Direction.OUT}
     assert {plan.behaviour for plan in lorries} == set(Behaviour)
@@ -190,6 +192,18 @@ def test_one_vessel_lands_at_the_ferry_crossing():
     assert len(expected_activations(vessel, START_S + 60.0)) == 2
     assert ferry("1", 10) is None
     assert not [plan for plan in scenario(lorries=10).lorries if plan.payload is Payload.AIS]
+
+
+def test_some_units_connect_by_themselves_if_there_is_a_listener_and_the_rest_is_the_same():
+    own = [plan for plan in WITH_LISTENER.lorries if plan.payload is Payload.TELTONIKA]
+    assert {plan.number: plan.unit for plan in own} == avl_units("1", 200)
+    assert any(expected_activations(plan, START_S + 60.0) for plan in own)
+    assert not any(plan.payload is Payload.TELTONIKA for plan in DEMO.lorries)
+    for plan, other in zip(WITH_LISTENER.lorries, DEMO.lorries, strict=True):
+        assert plan in own or facts_of(plan) == facts_of(other)
+        assert (plan.crossing, plan.behaviour) == (other.crossing, other.behaviour)
+    endless = scenario(lorries=30, seconds=None, avl=True)
+    assert not any(plan.payload is Payload.TELTONIKA for plan in islice(endless.waves(), 60))
 
 
 def test_an_endless_run_goes_on_with_lorries_of_its_own():

@@ -77,7 +77,7 @@ async def command(*arguments: str, patience_s: float = 60.0, **options: Any) -> 
     return process.returncode, out.decode(), err.decode()
 
 
-def ports_in_a_row(count: int = 4) -> int:
+def ports_in_a_row(count: int = 5) -> int:
     """First of `count` neighbouring ports of loopback that nobody listens on now."""
     while True:
         (first,) = free_ports(1)

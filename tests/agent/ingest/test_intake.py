@@ -115,6 +115,15 @@ def test_gaps_are_bounded_and_the_oldest_is_given_up() -> None:
     assert judge(cursor, fix(397))[0] is A
 
 
+def test_by_time_a_backlog_is_new_however_many_live_fixes_came_before() -> None:
+    """Every fix leaves a gap there: given up like others, the backlog would be refused."""
+    live = [fix(None, NOW_S - 300 + n) for n in range(200)]
+    backlog = [fix(None, NOW_S - 900 + n) for n in range(300)]
+    verdicts, cursor = feed(*live, *backlog)
+    assert verdicts == [A] * 500 and len(cursor.gaps) <= MAX_GAPS
+    assert {judge(cursor, one)[0] for one in live[-MAX_GAPS + 1 :]} == {R}, "the newest are remembered"
+
+
 def test_many_splits_of_one_gap_stay_bounded() -> None:
     _, cursor = feed(fix(1_000), *(fix(n) for n in range(999, 0, -2)))
     assert len(cursor.gaps) <= MAX_GAPS
