@@ -104,8 +104,8 @@ def page(lines: list[Line], cost: Cost, full: bool) -> str:
         for line in lines
     ]
     details = [f"- {line.what}: {line.more}" for line in lines if line.more]
-    return "\n".join([HEAD.format(command=command), MACHINE.format(**machine()), TABLE, *rows, "", *details, "",
-                      BODY.format(cost=cost)])  # fmt: skip
+    head = HEAD.format(command=command, reach=REACH[full])
+    return "\n".join([head, MACHINE.format(**machine()), TABLE, *rows, "", *details, "", BODY.format(cost=cost)])
 
 
 def machine() -> dict[str, object]:
@@ -122,11 +122,17 @@ def machine() -> dict[str, object]:
     }
 
 
+REACH = {
+    False: "as far as every run of `make test` goes, which takes each third call for kills,\neach 70th before a second "
+    "kill, each 31st for failing calls; `make nightly` and `--full` take all of them.",
+    True: "as far as `make nightly` goes; every run of `make test` does a part of it.",
+}
 HEAD = """# Reliability: what was tried, and what came of it
 
-Printed by `{command}`; every run of `make test` does a part of it and `make nightly` all of it. What is claimed: after
-any crash, cut or restart at any point nothing that was promised is lost, and nothing happens twice. A step counts as
-promised once the store has said so to its caller, which acknowledges, publishes and shows only then.
+Printed by `{command}`: {reach}
+What is claimed: after any crash, cut or restart at any point nothing that was promised is lost, and nothing happens
+twice. A step counts as promised once the store has said so to its caller, which acknowledges, publishes and shows only
+then.
 """
 MACHINE = """borderlane {version}, SQLite {sqlite}, apsw {apsw}, Python {python}; {system}, {cores} cores, {memory} GB;
 {date}. Times depend on what else the machine does.

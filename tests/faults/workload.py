@@ -25,8 +25,10 @@ from agent.journal.batch import (
     Commit,
     CursorRow,
     OutboxRow,
+    PaperRow,
     RecordRow,
     RefusalRow,
+    Retention,
     Retry,
     StateRow,
     TelemetryRow,
@@ -37,6 +39,8 @@ from agent.journal.verify import verify_entries
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 START_S, STEP_S = 1_795_341_600.0, 28_800.0
+RETENTION = Retention(events_s=86_400.0, papers_s=86_400.0)
+"""A day for everything, so that a short run deletes some of it."""
 ROWS_A_COMMIT = 2
 """Outbox rows of one commit: their ids follow from its number."""
 Tell = Callable[[int], None]
@@ -57,7 +61,14 @@ class SteppedClock(Clock):
 def open_store(folder: Path) -> Store:
     """The store of the run; the log moves after a few commits instead of after 1,000 pages."""
     store_module.SPILL_PAGES = 40
-    return Store.open(folder, "box-1", KEY, "k1", "0.1.0", SteppedClock(), seal=lambda body, head: body + head.encode())
+    return Store.open(
+        folder, "box-1", KEY, "k1", "0.1.0", SteppedClock(), seal=_sealed, retention=RETENTION,
+    )  # fmt: skip
+
+
+def _sealed(body: bytes, head: str) -> bytes:
+    """A signed row as far as a disk is concerned: the same body with the newest tree head."""
+    return body + head.encode()
 
 
 def batch_of(number: int) -> Commit:
@@ -86,6 +97,7 @@ def batch_of(number: int) -> Commit:
         retried=(Retry(first_row - 2 * ROWS_A_COMMIT, number, number),) if number % 3 == 2 else (),
         dropped=(first_row - 3 * ROWS_A_COMMIT,) if number % 6 == 5 else (),
         refusals=(RefusalRow("mqtt", "t", "BAD", b"%02d" % (number % 3), 9),),
+        papers=(PaperRow(jrn, "RISK_REQUEST", b"r" * 300, name),),
         telemetry=(TelemetryRow(unit, b"fix" * 50, ends=number % 4 == 3),),
         feed_marker=number,
     )
@@ -128,6 +140,8 @@ _PICTURE = {
     "feed": "SELECT * FROM feed",
     "keys": "SELECT id, unit, opened_ms, closed_ms FROM evidence_key ORDER BY id",
     "telemetry": "SELECT id, key_id, at_ms, length(body) FROM telemetry ORDER BY id",
+    "paper_keys": "SELECT count(*) FROM paper_key",
+    "papers": "SELECT count(*), sum(length(body)) FROM paper",
     "tree": "SELECT size FROM tree",
 }
 """Everything that does not hang on the run's random id and keys."""
