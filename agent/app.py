@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import math
 import os
 import signal
 import ssl
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,19 @@ import msgspec
 import structlog
 
 from agent import desk, interpreter, logs
-from agent.activation.events import Event, FeedRowArrived, InstructionOut, ModeChanged, OfficerDecided, ReceiptArrived
+from agent.activation.events import (
+    Event,
+    FeedRowArrived,
+    InstructionOut,
+    ModeChanged,
+    OfficerDecided,
+    ReceiptArrived,
+    ReferenceTaken,
+)
 from agent.batch import FEED, Surroundings
 from agent.booth import Booth
-from agent.clock import Clock
+from agent.checkpoints import Checkpoints
+from agent.clock import SteadyClock
 from agent.condition import Condition, Parts
 from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
 from agent.delivery.display import display_text
@@ -31,7 +41,7 @@ from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
 from agent.domain.declaration import FeedPage, FeedRow
 from agent.domain.instruction import Action
-from agent.domain.routing import Assessment
+from agent.domain.routing import Assessment, ConditionalAnswer
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, JournalFull, LinkError, PeerError
@@ -45,7 +55,7 @@ from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
 from agent.instruction.signing import verify_instruction
 from agent.journal.ballast import NEARLY_FULL
-from agent.journal.batch import Committed, Loaded
+from agent.journal.batch import Committed, Loaded, Retention
 from agent.journal.entry import Circumstances
 from agent.journal.store import Purged, Store
 from agent.keys import jwk_of, read_private_key, read_public_keys
@@ -53,13 +63,16 @@ from agent.mqtt_link import BrokerAddress, Will, client_ids
 from agent.outbox import Outbox, Performed
 from agent.pipeline import Happened, Measured, Outlets, Pipeline, Received
 from agent.postings import sealer
+from agent.reference import ReferenceData
 from agent.register import Register
-from agent.risk.client import CustomsClient, Verdict, verdict
+from agent.risk.client import CustomsClient
+from agent.risk.conditional import WhenCut, verified_conditional
 from agent.risk.exchange import verified_assessment
 from agent.sheet import Site
 from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
-from agent.web import EventStream, StreamEvent, run
+from agent.watchdog import Watchdog, Watched
+from agent.web import EventStream, ProblemError, StreamEvent, run
 from firmware_bridge.capture import SUFFIX, VERSION, Header, Recorder
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
 from zones.detector import Detector
@@ -71,15 +84,14 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 0.25
 """How often the facts behind the mode are looked at, wall seconds."""
-CHECKPOINT_TIMEOUT_S, CHECKPOINT_AGAIN_S = 3.0, 1.0
-"""Of one try to send a tree head, and the pause after one that failed, wall seconds."""
 MEGABYTE = 1 << 20
 SPACE_EVERY_S = 0.5
 """How often room on the disk is looked for while there is none, wall seconds."""
 DISK_EVERY_S = 10.0
 """How often it is looked at how full the disk is, wall seconds."""
 PURGE_EVERY_S = 60.0
-"""How often telemetry over age is deleted, wall seconds."""
+"""How often what is over age is deleted, wall seconds."""
+DAY_S = 86_400.0
 SHIPPED_ZONES = "border_zones.geojson"
 HISTORY_EVENTS = 5_000
 """Events a watcher that comes back is sent; what it misses beyond that, it loads anew."""
@@ -112,16 +124,16 @@ class App:
         self.config, self.config_file = config, config_file
         self.folder = config_file.resolve().parent
         self.agent = config.agent.id
-        self.clock = Clock(config.clock.speedup, config.clock.origin_s)
+        self.clock = SteadyClock(config.clock.speedup, config.clock.origin_s)
         self.version = version("borderlane")
         self.topics = Topics(config.mqtt.prefix)
         self.metrics = Metrics()
         self.url = ""
         """Address of the HTTP interface, once it is served."""
         self._stop = asyncio.Event()
-        self._checkpoint = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._refused_rows: list[Refused] = []
+        self._reference_told: tuple[str, int] | None = None
         self._recorders: dict[str, Recorder] = {}
         self._open()
 
@@ -136,16 +148,19 @@ class App:
         inbound, password = self._inbound(), self._password(config.mqtt.password_file)
         index, digest = self._read_zones(config)
         data = self.folder / config.agent.data_dir
+        kept = Retention(config.retention.events_days * DAY_S, config.retention.papers_days * DAY_S)
         seal = sealer(jwk_of(key), self.agent)
         detection = msgspec.json.encode(config.detection).decode()
         store = Store.open(
             data, self.agent, key, self.agent, self.version, self.clock,
-            detection=detection, seal=seal, ballast_bytes=config.agent.ballast_mb * MEGABYTE,
+            detection=detection, seal=seal, retention=kept, ballast_bytes=config.agent.ballast_mb * MEGABYTE,
         )  # fmt: skip
         loaded = store.load_state()
-        self.register = Register.loaded(index.zone_set, loaded.records)
+        with _uncollected():
+            self.register = Register.loaded(index.zone_set, loaded.records)
         self.condition = Condition(self.agent, self.version, self.clock, self.register, self.metrics)
         self.condition.entries, self.condition.marker = loaded.entries, loaded.feed_marker
+        self.condition.newest_s = store.newest_s
         around = self._surroundings(loaded, inbound, index, digest)
         self._build(store, loaded, around, self._link(data, inbound, password))
 
@@ -241,13 +256,15 @@ class App:
         self._booth = Booth(self.register, around.detector.index)
         ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
-        pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets)
+        checkpoints = Checkpoints(self.agent, store, self.client)
+        pipeline = Pipeline(self.register, around, store, self.clock, self.metrics, outlets, checkpoints.settled)
         self.parts = Parts(
             store=store,
             source=source,
             publisher=publisher,
             outbox=outbox,
             pipeline=pipeline,
+            checkpoints=checkpoints,
             feed=Feed(
                 customs.url,
                 self.clock,
@@ -269,6 +286,11 @@ class App:
             ),
             recorders=self._recorders,
         )
+
+        self._watchdog = Watchdog(Watched(source, store.come_round))
+        data = self.folder / self.config.agent.data_dir
+        self._reference = ReferenceData(data, self.parts.feed, self._authority, self.clock, self._reference_taken)
+        pipeline.line_cut(self._reference.cut)
 
     def _boards(self) -> dict[str, Board]:
         """The devices behind which outputs hang."""
@@ -369,9 +391,11 @@ class App:
             ("outbox", self.parts.outbox.run()),
             ("mqtt", self._read_broker()),
             ("feed", self._read_feed()),
+            ("reference", self._reference.run()),
             ("mode", self._watch_mode()),
-            ("checkpoints", self._send_checkpoints()),
+            ("checkpoints", self.parts.checkpoints.run()),
             ("retention", self._keep_retention()),
+            ("watchdog", self._watchdog.run()),
             ("disk", self._watch_disk()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
             ("outputs", self.parts.signs.keep_record()),
@@ -389,6 +413,7 @@ class App:
         await self._try_publish(self.topics.status(self.agent), self.condition.last_message(), 1, True)
         await parts.source.close()
         await parts.publisher.close()
+        self._watchdog.close()
         parts.store.close()
 
     async def _read_broker(self) -> None:
@@ -399,6 +424,8 @@ class App:
     async def _read_serial(self, unit: SerialUnit | AisVessels) -> None:
         async for item in unit.items():
             await self.parts.pipeline.submit(Measured(item, unit.kind))
+            if isinstance(unit, SerialUnit) and (doubt := unit.doubt()):
+                await self.parts.pipeline.submit(Happened((doubt,)))
 
     async def _read_feed(self) -> None:
         async for page in self.parts.feed.pages(self.condition.marker):
@@ -417,31 +444,32 @@ class App:
     def _row_arrived(self, row: FeedRow) -> FeedRowArrived:
         """A row with what the authority raised since, each with a good signature."""
         raised: list[Assessment] = []
+        tokens: list[str] = []
+        conditional: list[ConditionalAnswer] = []
         refused = 0
+        for fields in row.conditional:
+            try:
+                conditional.append(verified_conditional(fields, self._authority))
+            except BadSignature:
+                refused += 1
         for one in row.raised:
             try:
                 raised.append(verified_assessment(msgspec.convert(one, Assessment), self._authority))
+                tokens.append(str(one.get("signature")))
             except (BadSignature, msgspec.ValidationError):
                 refused += 1
-        return FeedRowArrived(row, tuple(raised), refused)
+        return FeedRowArrived(row, tuple(raised), refused, tuple(tokens), tuple(conditional))
 
-    async def _send_checkpoints(self) -> None:
-        """The newest signed tree head to customs, so that a rebuilt journal is found out."""
-        while True:
-            await self._checkpoint.wait()
-            self._checkpoint.clear()
-            body = msgspec.json.encode({"agent": self.agent, "checkpoint": self.parts.store.checkpoint})
-            try:
-                reply = await self.client.post("/v1/checkpoints", body, CHECKPOINT_TIMEOUT_S)
-            except LinkError:
-                await asyncio.sleep(CHECKPOINT_AGAIN_S)
-                self._checkpoint.set()
-                continue
-            if verdict(reply.status) is not Verdict.DONE:
-                LOG.error("checkpoint_refused", status=reply.status)
+    async def _reference_taken(self, cut: WhenCut) -> None:
+        self.parts.pipeline.line_cut(cut)
+        news = (cut.version, cut.list_number)
+        if news != self._reference_told:
+            self._reference_told = news
+            issued_at = rfc3339(cut.list_issued_s) if cut.list_number >= 0 else None
+            await self.parts.pipeline.submit(Happened((ReferenceTaken(cut.version, cut.list_number, issued_at),)))
 
     async def _keep_retention(self) -> None:
-        """Telemetry goes when its day is over: at the start what aged meanwhile, then every minute."""
+        """What is over age goes: at the start what aged meanwhile, then every minute."""
         while True:
             try:
                 purged = await self.parts.store.purge()
@@ -468,6 +496,7 @@ class App:
     async def _watch_mode(self) -> None:
         condition, told = self.condition, b""
         while True:
+            condition.follow_clock(self.parts)
             changed = condition.look(self.parts)
             if told != condition.message():  # the mode, or the zone set after a reload
                 told = condition.message()
@@ -478,9 +507,17 @@ class App:
                 self.parts.pipeline.degraded = names
                 # Not awaited: a journal that may not be written takes nothing, and the mode must still be shown.
                 self._spawn(self.parts.pipeline.submit(Happened((ModeChanged(condition.mode.name, names),))))
-                if why := self.parts.store.readonly:
-                    LOG.error("journal_readonly", reason=why)
+                self._alarm_if_readonly()
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _alarm_if_readonly(self) -> None:
+        """Told without the journal, which cannot keep it."""
+        why = self.condition.readonly_reason(self.parts)
+        if not why:
+            return
+        LOG.error("journal_readonly", reason=why)
+        alarm = {"type": "ALARM", "name": "JOURNAL_READONLY", "time": rfc3339(self.clock.now_s()), "text": why}
+        self._spawn(self._try_publish(self.topics.events(self.agent), msgspec.json.encode(alarm), 1, False))
 
     # --- outwards ---------------------------------------------------------------------------------------------
 
@@ -515,7 +552,7 @@ class App:
         for event in committed.events:
             self.stream.publish(StreamEvent(event.seq, event.kind, event.body))
         if committed.checkpoint is not None:
-            self._checkpoint.set()
+            self.parts.checkpoints.news()
 
     def _renew_signs(self) -> None:
         """By the pipeline, after each of its turns: from what is committed, as far as the agent is fit for it."""
@@ -590,6 +627,8 @@ class App:
     async def _override(self, key: str, request: OverrideRequest, action: Action, role: str) -> bool:
         if key not in self.register.journeys and key not in self.register.instructions:
             return False
+        if why := self.condition.readonly_reason(self.parts):
+            raise ProblemError(503, f"nothing can be recorded: {why}")
         await self.parts.pipeline.record(
             OfficerDecided(key, action, request.officer, role, request.reason, request.lane, request.customs_office)
         )
@@ -609,8 +648,20 @@ class App:
             LOG.error("reload_refused", reason=str(error), zone_set=self.register.zone_set.version)
             return
         logs.configure(config.log.format, config.log.level)
-        self.parts.pipeline.swap(index, digest, Site(self.agent, config.policy))
+        self.parts.pipeline.swap(index, digest, Site(self.agent, config.policy, cut=self._reference.cut))
         LOG.info("reloaded", zone_set=index.zone_set.version)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """What is made here is looked through for cycles neither now nor later: with 100,000 open journeys that would
+    take seconds of the start, and hold up the loop again and again afterwards."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _first(failures: BaseExceptionGroup[JournalError]) -> BaseException:

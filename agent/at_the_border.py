@@ -10,6 +10,7 @@ import hmac
 
 import msgspec
 
+from agent import line_cut
 from agent.activation.effects import AskedDeclaration, AskRisk, ReportActivation, SendNotice
 from agent.activation.events import (
     ActivationZoneEntered,
@@ -52,7 +53,7 @@ from agent.activation.passage import EITHER, UNDER_WAY, Passage, PassageStage
 from agent.domain.declaration import DeclarationReference
 from agent.domain.identifiers import activation_id
 from agent.domain.instruction import Action, ReasonCode
-from agent.instruction import deadlines, lifecycle
+from agent.instruction import lifecycle
 from agent.instruction.budget import Budget, budget
 from agent.instruction.combination import Cause
 from agent.instruction.lifecycle import InstructionState, instruction_key
@@ -62,8 +63,10 @@ from zones.events import Direction, Kind
 
 RECENT_S = 1_800.0
 """A passage so recent is the same drive through the same place (choice, as LOST's 30 min)."""
-FAULTY_SERVICE = frozenset({"RISK_DEGRADED", "UPLINK_LOST"})
+NO_WAITING = frozenset({"RISK_DEGRADED", "UPLINK_LOST", "CLOCK_UNTRUSTED"})
 """Modes in which nobody waits for an answer (design/reliability.md section 5)."""
+UNSURE_PLACE = frozenset({"GNSS_UNTRUSTED", "ZONES_STALE"})
+"""Modes in which presence in a zone is not certain: fixes, or the zones themselves, are not believed."""
 MRN_MISSING = "MRN_MISSING"
 """`emptyReason` that is no empty run at all."""
 
@@ -252,7 +255,7 @@ class Arrival:
         if "CLOCK_UNTRUSTED" in self.facts.degraded:
             reasons.append((Action.HOLD, ReasonCode.CLOCK_UNTRUSTED))
         found_inside = self.event.kind is Kind.FOUND_INSIDE and self.sheet.site.policy.found_inside_holds
-        if found_inside or "GNSS_UNTRUSTED" in self.facts.degraded:
+        if found_inside or not UNSURE_PLACE.isdisjoint(self.facts.degraded):
             reasons.append((Action.HOLD, ReasonCode.PRESENCE_UNCONFIRMED))
         declaration = journey.declaration if journey else None
         if declaration and declaration.empty and declaration.empty_reason == MRN_MISSING:
@@ -337,7 +340,7 @@ class Arrival:
             entry_s=self.event.entered_s,
             policy=self.sheet.site.policy,
         )
-        if FAULTY_SERVICE.isdisjoint(self.facts.degraded):
+        if NO_WAITING.isdisjoint(self.facts.degraded):
             return limits
         return Budget(limits.limit_s, min(limits.due_s, self.facts.arrived_s))
 
@@ -363,7 +366,7 @@ class Arrival:
         if journey is not None and required:
             begun = ask(self.sheet, begun, journey, _indicators(self.event))
         turn = lifecycle.Turn(begun).then(lifecycle.settle(begun, self.sheet.site, self.sheet.now_s))
-        self.sheet.take(turn.then(deadlines.deadline(turn.state, self.sheet.site, self.sheet.now_s)))
+        self.sheet.take(turn.then(line_cut.deadline(self.sheet, turn.state)))
         passage = self.sheet.passage(self.passage.key) or self.passage
         _join(self.sheet, passage, journey.key if journey else None, key)
 

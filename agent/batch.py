@@ -41,16 +41,16 @@ from agent.ingest.wire import (
     WitnessReport,
     decode_message,
 )
-from agent.journal.batch import ActivationRow, Commit, CursorRow, OutboxRow, RefusalRow, Retry, StateRow
+from agent.journal.batch import ActivationRow, Commit, CursorRow, OutboxRow, PaperRow, RefusalRow, Retry, StateRow
 from agent.journal.entry import Circumstances, EntryDraft
-from agent.postings import draft_of, postings, with_events
+from agent.postings import digest_of, draft_of, papers_of, postings, with_events
 from agent.register import Draft, Register
 from agent.sightings import Sightings
 from zones.border_zone import ZoneKind
 from zones.detector import Detector
 from zones.detector import Verdict as Seen
 from zones.events import Detected as Finding
-from zones.events import DetectionEvent, EventName
+from zones.events import DetectionEvent, EventName, Notice, NoticeName
 from zones.fix import Fix
 from zones.frame import metres_between
 from zones.hours import OpeningHours
@@ -95,18 +95,23 @@ class Gathering:
         self.degraded = degraded
         self.fixes: Counter[tuple[str, str]] = Counter()
         """Reports by source and result, for the metrics."""
-        self.refused: Counter[str] = Counter()
-        """Refused input by source, reports or not."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """Refused input by source and reason, reports or not."""
         self.repeats: set[str] = set()
         """Units that sent something processed before: they want the watermark again."""
         self.touched: dict[str, None] = {}
         """Units whose cursor and detector state have to be stored."""
         self.cursors: dict[str, Cursor] = {}
+        self.clock_faults: set[str] = set()
+        """Units whose fixes are from the future, by our clock."""
+        self.jumps: set[str] = set()
+        """Units whose positions were not believed."""
         self.sightings = Sightings(around.detector)
         self._activations: list[ActivationRow] = []
         self._outbox: list[OutboxRow] = []
         self._entries: list[EntryDraft] = []
         self._refusals: list[RefusalRow] = []
+        self._papers: list[PaperRow] = []
         self._done: list[int] = []
         self._dropped: list[int] = []
         self._retried: list[Retry] = []
@@ -153,7 +158,7 @@ class Gathering:
         findings = detector.feed(fix)
         self.sightings.judged(fix, was_inside or bool(findings))
         if detector.last_verdict is Seen.REFUSED:
-            self.refuse(Refused("not_usable", detector.last_reason, source, "", 0), source)
+            self.refuse(Refused("not_usable", detector.last_reason, f"{source}:{fix.unit}", "", 0), source)
             for notice in findings:  # a clock that runs ahead
                 self._found(notice, None)
             return
@@ -166,7 +171,7 @@ class Gathering:
 
     def refuse(self, refused: Refused, source: str) -> None:
         """Something that cannot be read or used: kept as a dead letter without its bytes."""
-        self.refused[source] += 1
+        self.refused[source, refused.reason] += 1
         if self._is_report(refused, source):
             self.fixes[source, "refused"] += 1
         digest = bytes.fromhex(refused.sha256) if refused.sha256 else b""
@@ -199,7 +204,10 @@ class Gathering:
             self._activations += one.activations
             self._outbox += one.outbox
         told = [fact for one in posted for fact in one.told]
-        self._entries += with_events([draft_of(entry) for entry in decision.entries], told)
+        digests = {row.activation_id: digest_of(row.body) for one in posted for row in one.activations}
+        self._entries += with_events([draft_of(entry, digests) for entry in decision.entries], told)
+        self._papers += papers_of(event, [row for one in posted for row in one.activations])
+        self._papers += decision.papers
 
     def outcome(self, done: Iterable[int], dropped: Iterable[int], retried: Iterable[Retry]) -> None:
         """What became of outbox rows."""
@@ -227,6 +235,7 @@ class Gathering:
             retried=tuple(self._retried),
             refusals=tuple(self._refusals),
             telemetry=tuple(self.sightings.rows(self.touched)),
+            papers=tuple(self._papers),
             feed_marker=self._marker,
             circumstances=self.around.circumstances,
         )
@@ -266,6 +275,8 @@ class Gathering:
             self.event(Progressed(fix.unit, self._facts(zone_id, fix)))
 
     def _found(self, finding: Finding, fix: Fix | None) -> None:
+        if isinstance(finding, Notice):
+            self._sign(finding)
         zone_id = finding.zone_id
         zone = self.draft.zone(zone_id) if zone_id is not None else None
         if isinstance(finding, DetectionEvent) and zone is None:
@@ -277,6 +288,12 @@ class Gathering:
             hours = OpeningHours.parse(zone.opening_hours)  # checked when the zone file was read; cached
             facts = replace(facts, office_open=hours.is_open(finding.time))
         self.event(Detected(finding, facts))
+
+    def _sign(self, notice: Notice) -> None:
+        if notice.notice is NoticeName.CLOCK_FAULT:
+            self.clock_faults.add(notice.unit)
+        elif notice.notice in (NoticeName.JUMP, NoticeName.SUSPECT_INSIDE):
+            self.jumps.add(notice.unit)
 
     def _facts(self, zone_id: str | None, fix: Fix | None) -> EntryFacts:
         if fix is None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from agent.activation.events import ActivationAnswered, Event, InstructionOut
-from agent.clock import Clock
+from agent.checkpoints import Checkpoints
+from agent.clock import Clock, SteadyClock, is_synchronised
 from agent.delivery.sign_channel import OutputView, SignChannel
 from agent.delivery.unit_channel import Publisher
 from agent.domain.times import rfc3339
@@ -24,17 +27,23 @@ from agent.journal.store import Store
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.register import Register
-from agent.status.api import AgentStatus, ListenerStatus, OutputStatus
+from agent.status.api import AgentStatus, ListenerStatus, OutputStatus, PortStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
 from firmware_bridge.capture import Recorder
 from firmware_bridge.outputs import OutputState
+from firmware_bridge.session import SerialSource
 
 if TYPE_CHECKING:
     from agent.ingest.ais_source import AisVessels
 
 CUSTOMS_SILENT_S = 3.0
 """Customs is out of reach when nothing of it was heard for so long and the last try failed, wall seconds."""
+FOLLOW_AFTER_S = 60.0
+"""A step of the system's clock is taken over after it has stood so long (choice: a time source has then settled)."""
+SAME_STEP_S = 0.5
+"""Two readings of a step that differ by less are the same; a step below it is none."""
+LOG = structlog.get_logger()
 LATENCIES = 2_000
 """Latest instructions of which the figures in the status speak."""
 
@@ -49,6 +58,7 @@ class Parts:
     outbox: Outbox
     pipeline: Pipeline
     feed: Feed
+    checkpoints: Checkpoints
     serial: tuple[SerialUnit | AisVessels, ...]
     signs: SignChannel
     listeners: tuple[AvlSource, ...] = ()
@@ -69,6 +79,10 @@ class Condition:
         """Entries of the journal."""
         self.marker = 0
         """The feed is processed up to here."""
+        self.newest_s = 0.0
+        """When the journal's newest entry of an earlier run was written, by the clock of then."""
+        self._step = time.monotonic(), 0.0
+        """Since when the system's clock has been off ours by how much."""
         self._customs_heard_s: float | None = None
         self._began_s: float | None = None
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
@@ -96,9 +110,44 @@ class Condition:
             breaker_open=parts.outbox.breaker.is_open,
             customs_reachable=self._customs_reachable(parts),
             heartbeat_age_s=0.0 if parts.source.alive else self._heartbeat_age_s(parts),
+            clock_difference_s=self._clock_difference_s(parts),
+            clock_doubted=self._clock_doubted(parts),
+            gnss_suspect=parts.pipeline.doubts.gnss_suspect(time.monotonic()),
             zones_stale=valid_to_s is not None and self._clock.now_s() > valid_to_s,
-            journal_writable=not parts.store.readonly,
+            journal_writable=not self.readonly_reason(parts),
         )
+
+    def readonly_reason(self, parts: Parts) -> str:
+        """Why nothing may be written, or empty."""
+        return parts.checkpoints.refusal or parts.store.readonly
+
+    def _clock_difference_s(self, parts: Parts) -> float:
+        """The largest of: a step of the system's clock, a wired receiver, a journal that is ahead of our time."""
+        ahead_s = self._clock.wall_s(self.newest_s - self._clock.now_s())
+        receiver_s = parts.pipeline.doubts.receiver_difference_s(time.monotonic())
+        return max((self._stepped_s(), receiver_s, max(0.0, ahead_s)), key=abs)
+
+    def _stepped_s(self) -> float:
+        return self._clock.stepped_s() if isinstance(self._clock, SteadyClock) else 0.0
+
+    def _clock_doubted(self, parts: Parts) -> bool:
+        if parts.pipeline.doubts.units_doubt_clock(time.monotonic()):
+            return True
+        return parts.pipeline.around.site.policy.clock_must_be_kept and is_synchronised() is False
+
+    def follow_clock(self, parts: Parts) -> bool:
+        """Take a step of the system's clock over once it has stood for a minute, so that trust can come back."""
+        if not isinstance(self._clock, SteadyClock):
+            return False
+        stepped_s, now_s = self._clock.stepped_s(), time.monotonic()
+        if abs(stepped_s - self._step[1]) > SAME_STEP_S:
+            self._step = now_s, stepped_s
+        if abs(stepped_s) <= SAME_STEP_S or now_s - self._step[0] < FOLLOW_AFTER_S:
+            return False
+        self._clock.follow()
+        self._step = now_s, 0.0
+        LOG.warning("clock_followed", stepped_s=round(stepped_s, 3))
+        return True
 
     def _heartbeat_age_s(self, parts: Parts) -> float:
         """Counted from the first look at most: at the start no heartbeat can have come yet."""
@@ -212,11 +261,14 @@ class Condition:
             outbox_pending=parts.outbox.pending,
             outbox_oldest_s=None if oldest_s is None else round(self._clock.now_s() - oldest_s, 3),
             journal_entries=self.entries,
+            checkpoint=parts.store.checkpoint,
+            checkpoint_held=parts.checkpoints.held,
             fixes=parts.pipeline.fixes_by_result(),
             instructions=dict(self._instructions),
             fix_to_instruction_ms=quantiles_ms(self._latencies),
             serial={unit.unit: unit.state.value for unit in parts.serial}
             | {name: board.state.value for name, board in parts.signs.boards.items()},
+            ports={unit.unit: port_status(unit.session) for unit in parts.serial},
             outputs={view.place.output: _output(view) for view in parts.signs.views()},
             capture={name: recorder.state for name, recorder in parts.recorders.items()},
             listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
@@ -225,7 +277,7 @@ class Condition:
     def ready(self, parts: Parts) -> dict[str, bool]:
         """Whether each part that activation needs is there."""
         return {
-            "journal": not parts.store.readonly,
+            "journal": not self.readonly_reason(parts),
             "broker": parts.source.alive and parts.publisher.connected,
             "zones": bool(self._register.zone_set.zones),
         }
@@ -244,6 +296,23 @@ def _output(view: OutputView) -> OutputStatus:
         jrn=None if waiting is None else waiting.jrn,
         unit=None if waiting is None else waiting.unit,
         fault=view.fault,
+    )
+
+
+def port_status(session: SerialSource) -> PortStatus:
+    """How a receiver's port is."""
+    age_s = session.last_frame_age_s(time.monotonic())
+    return PortStatus(
+        path=session.path,
+        state=session.state.value,
+        reason=session.reason,
+        last_frame_age_s=None if age_s is None else round(age_s, 1),
+        reopens=session.reopens,
+        frames=session.frames,
+        reports=session.reports,
+        refusals=dict(session.refusals),
+        noise_bytes=session.noise_bytes,
+        doubted=session.clock.reason if session.clock.alarm else None,
     )
 
 

@@ -215,6 +215,17 @@ class PolicyConfig(Table, frozen=True):
     journey_expiry_s: Positive = 259_200.0
     found_inside_holds: bool = False
     random_stop_share: Share = 0.0
+    clock_must_be_kept: bool = False
+    """Whether the kernel must say that a time source keeps its clock (adjtimex); if not, CLOCK_UNTRUSTED."""
+
+
+class RetentionTable(Table, frozen=True):
+    """How long what can be erased is kept; the journal holds its digests for good. Telemetry: 24 h at most."""
+
+    events_days: Annotated[float, Meta(gt=0, le=30)] = 30.0
+    """What watchers are told, by pseudonyms (design/reliability.md section 8, P5)."""
+    papers_days: Annotated[float, Meta(gt=0, le=2_192)] = 365.0
+    """Requests, signed answers and instructions; six years at most, as the Swiss customs' own app has it."""
 
 
 class CommitTable(Table, frozen=True):
@@ -250,6 +261,7 @@ class Config(Table, frozen=True):
     detection: DetectionConfig = DetectionConfig()
     policy: PolicyConfig = PolicyConfig()
     commit: CommitTable = CommitTable()
+    retention: RetentionTable = RetentionTable()
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
     serial: tuple[SerialTable, ...] = ()

@@ -12,6 +12,7 @@ from typing import assert_never
 
 import msgspec
 
+from agent import line_cut
 from agent.activation.effects import ClearInstruction, Effect, SendNotice
 from agent.activation.events import (
     ActivationAnswered,
@@ -31,6 +32,8 @@ from agent.activation.events import (
     OutputShown,
     Progressed,
     ReceiptArrived,
+    ReceiverDoubted,
+    ReferenceTaken,
     RiskAnswered,
     UnitHeard,
     WitnessSeen,
@@ -58,7 +61,7 @@ from agent.activation.passage import (
     passage_key,
     zone_direction,
 )
-from agent.at_the_border import ask, follow, new_state, release_goods, report, worst_open
+from agent.at_the_border import NO_WAITING, ask, follow, new_state, release_goods, report, worst_open
 from agent.delivery.receipts import ReceiptTimes, take
 from agent.domain.declaration import ControlResult
 from agent.domain.identifiers import normal_mrn
@@ -66,7 +69,7 @@ from agent.domain.instruction import Action, ReasonCode
 from agent.domain.routing import Assessment, ControlLocation, Routing
 from agent.domain.times import rfc3339
 from agent.instruction import deadlines, lifecycle
-from agent.instruction.budget import budget
+from agent.instruction.budget import Budget, budget
 from agent.instruction.combination import Cause, readable
 from agent.instruction.lifecycle import InstructionState, Place
 from agent.sheet import Decision, Record, Sheet, Site, View
@@ -122,16 +125,36 @@ def _take(sheet: Sheet, event: Event) -> None:
         case DeadlinePassed(now_s):
             _deadline(sheet, now_s)
         case ModeChanged(mode, degraded):
-            sheet.note("MODE_CHANGED", mode=mode, degraded=list(degraded))
-            sheet.emit("MODE", mode=mode, degraded=list(degraded))
+            _mode_changed(sheet, mode, degraded)
+        case ReferenceTaken(version, revocations, issued_at):
+            sheet.note("REFERENCE_TAKEN", version=version, revocations=revocations, issuedAt=issued_at)
         case OutputShown():
             _output_shown(sheet, event)
         case OutputFaulted():
             _output_faulted(sheet, event)
+        case ReceiverDoubted():
+            _receiver_doubted(sheet, event)
         case UnitHeard():
             _heard(sheet, event)
         case _:
             assert_never(event)
+
+
+def _mode_changed(sheet: Sheet, mode: str, degraded: tuple[str, ...]) -> None:
+    """To the journal and to watchers; where nobody waits any more, those who do are told HOLD now."""
+    sheet.note("MODE_CHANGED", mode=mode, degraded=list(degraded))
+    sheet.emit("MODE", mode=mode, degraded=list(degraded))
+    if NO_WAITING.isdisjoint(degraded):
+        return
+    for state in tuple(sheet.view.waiting()):
+        if state.action is not None or state.due_s is None or state.limit_s is None:
+            continue
+        now = Budget(state.limit_s, min(state.due_s, sheet.now_s))
+        state = lifecycle.shorten(state, now)
+        if "CLOCK_UNTRUSTED" in degraded:  # no answer's times can be judged, nor a conditional one's
+            cause = Cause(action=Action.HOLD, reason=ReasonCode.CLOCK_UNTRUSTED, since_s=sheet.now_s)
+            state = msgspec.structs.replace(state, causes=lifecycle.with_causes(state.causes, (cause,)))
+        _instruction_due(sheet, state, sheet.now_s)
 
 
 def _output_shown(sheet: Sheet, event: OutputShown) -> None:
@@ -150,6 +173,13 @@ def _output_shown(sheet: Sheet, event: OutputShown) -> None:
     }
     sheet.note("OUTPUT_SHOWN", **facts)
     sheet.emit("OUTPUT", **facts)
+
+
+def _receiver_doubted(sheet: Sheet, event: ReceiverDoubted) -> None:
+    sheet.note("RECEIVER_DOUBTED", unit=event.unit, reason=event.reason)
+    if event.reason != "NONE":
+        text = f"its dates do not agree with the system clock: {event.reason}"
+        sheet.alarm("RECEIVER_DOUBTED", None, event.unit, None, text)
 
 
 def _output_faulted(sheet: Sheet, event: OutputFaulted) -> None:
@@ -281,7 +311,7 @@ def _feed_row(sheet: Sheet, event: FeedRowArrived) -> None:
 
 def _take_row(sheet: Sheet, event: FeedRowArrived, known: Journey | None) -> None:
     row = event.row
-    journey = from_row(known, row, sheet.now_s, sheet.site.policy.journey_expiry_s)
+    journey = from_row(known, row, sheet.now_s, sheet.site.policy.journey_expiry_s, event.conditional)
     if journey is None:
         sheet.refuse("OUT_OF_SEQUENCE", f"FEED_{row.state}", jrn=row.jrn, marker=row.marker)
         return
@@ -589,7 +619,7 @@ def _lost_for_good(sheet: Sheet, journey: Journey, now_s: float) -> None:
 
 
 def _instruction_due(sheet: Sheet, due: InstructionState, now_s: float) -> None:
-    turn = deadlines.deadline(due, sheet.site, now_s)
+    turn = line_cut.deadline(sheet, due)
     effects = tuple(effect for effect in turn.effects if not _is_superseded(sheet, due, effect))
     state = sheet.take(replace(turn, effects=effects))
     if state.forget_s is not None and state.forget_s <= now_s:

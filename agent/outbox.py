@@ -399,13 +399,16 @@ def _risk_answered(effect: AskRisk, body: bytes, keys: dict[str, OKPKey]) -> Ans
         LOG.warning("risk_unreadable", jrn=effect.jrn, reason=str(error))
         return None
     good: list[Assessment] = []
+    tokens: list[str] = []
     refused = 0
     for assessment in answer.assessments:
         try:
             good.append(verified_assessment(assessment, keys))
+            tokens.append(assessment.signature or "")
         except BadSignature as error:
             LOG.warning("risk_signature_bad", jrn=effect.jrn, reason=str(error))
             refused += 1
     if answer.pending and not good:
         return None
-    return Answered(RiskAnswered(effect.key, effect.request_id, tuple(good), refused), whole=not answer.pending)
+    event = RiskAnswered(effect.key, effect.request_id, tuple(good), refused, tuple(tokens))
+    return Answered(event, whole=not answer.pending)

@@ -22,7 +22,9 @@ from agent.journal.batch import Commit, Committed, Retry
 from agent.journal.entry import Circumstances
 from agent.journal.store import Store
 from agent.register import Register
+from agent.risk.conditional import WhenCut
 from agent.sheet import Site
+from agent.status.doubts import Doubts
 from agent.status.live import Metrics
 from zones.fix import Fix
 from zones.index import ZoneIndex
@@ -103,8 +105,16 @@ class Pipeline:
     """Takes input one batch at a time; the only writer of register, cursors, detector and store."""
 
     def __init__(
-        self, register: Register, around: Surroundings, store: Store, clock: Clock, metrics: Metrics, outlets: Outlets
+        self,
+        register: Register,
+        around: Surroundings,
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        outlets: Outlets,
+        may_write: asyncio.Event | None = None,
     ) -> None:
+        """`may_write`: while it is not set nothing is taken, so nothing is acknowledged, decided or issued."""
         self.register, self.around = register, around
         self._store, self._clock, self._metrics, self._outlets = store, clock, metrics, outlets
         self._queue: asyncio.Queue[Input] = asyncio.Queue(QUEUE)
@@ -113,6 +123,9 @@ class Pipeline:
         """Modes in force; the app keeps it."""
         self._fixes: Counter[str] = Counter()
         self._swap: Swap | None = None
+        self._may_write = may_write
+        self.doubts = Doubts()
+        self._cut: WhenCut | None = None
         self._parked: deque[Input] = deque()
 
     @property
@@ -144,6 +157,10 @@ class Pipeline:
         """Put another zone set and other settings in force before the next batch."""
         self._swap = Swap(index, digest, site)
 
+    def line_cut(self, cut: WhenCut) -> None:
+        """Put other rules for a cut line in force before the next batch."""
+        self._cut = cut
+
     async def run(self) -> None:
         """Batch after batch, for ever.
 
@@ -153,6 +170,8 @@ class Pipeline:
         """
         while True:
             items = self._admitted(await self._take())
+            if self._may_write is not None:
+                await self._may_write.wait()
             await self._batch(items)
             self._outlets.decided()
 
@@ -205,6 +224,8 @@ class Pipeline:
 
     def _begin(self) -> Gathering:
         """A batch, under the new zone set if one has come."""
+        if self._cut is not None:
+            self.around, self._cut = replace(self.around, site=replace(self.around.site, cut=self._cut)), None
         swap, self._swap = self._swap, None
         if swap is None:
             return Gathering(self.register, self.around, self._clock.now_s(), self.degraded)
@@ -229,6 +250,7 @@ class Pipeline:
                 for message in batch.messages:
                     gathering.message(message.topic, message.payload, message.received_s)
             case Measured(item=Fix() as fix, source=source):
+                self.doubts.receiver(fix.unit, self._clock.wall_s(fix.received_s - fix.time_s), time.monotonic())
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):
                 gathering.refuse(refused, source)
@@ -273,8 +295,12 @@ class Pipeline:
         for (source, result), number in gathering.fixes.items():
             self._metrics.fixes.labels(source, result).inc(number)
             self._fixes[result] += number
-        for source, number in gathering.refused.items():
-            self._metrics.refusals.labels(source).inc(number)
+        for (source, reason), number in gathering.refused.items():
+            self._metrics.refusals.labels(source, reason).inc(number)
+        now_s = time.monotonic()
+        self.doubts.heard(gathering.touched, now_s)
+        self.doubts.clock_faults(gathering.clock_faults, now_s)
+        self.doubts.jumps(gathering.jumps, now_s)
 
     def _mark(self, gathering: Gathering) -> None:
         """Watermarks of units with a journey, from what is committed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +21,11 @@ from agent.activation.effects import (
     SendInstruction,
     SendNotice,
 )
+from agent.activation.events import Event, FeedRowArrived, RiskAnswered
 from agent.domain.times import rfc3339
 from agent.ingest.wire import Topics
 from agent.instruction.signing import sign_instruction
-from agent.journal.batch import ActivationRow, OutboxRow
+from agent.journal.batch import REQUEST, RISK_ANSWER, ActivationRow, OutboxRow, PaperRow
 from agent.journal.entry import EntryDraft
 from agent.journal.store import Seal
 from agent.risk.exchange import (
@@ -33,6 +36,7 @@ from agent.risk.exchange import (
     RiskRequest,
 )
 
+NO_DIGESTS: Mapping[str, str] = {}
 RISK_KEPT_S = 86_400.0
 """A risk question that nobody waits for any more is asked for the record for so long (choice)."""
 
@@ -181,6 +185,7 @@ def _instruction(effect: SendInstruction, topics: Topics) -> Postings:
         msgspec.json.encode(effect),
         _ms(effect.due_s),
         _ms(effect.expires_s),
+        owner=effect.key,
         seal=True,
     )
     return Postings(outbox=(row,))
@@ -216,6 +221,24 @@ def postings(effect: Effect, agent: str, topics: Topics, now_s: float) -> Postin
             return _told(Lane.ALARM if is_alarm else Lane.EVENT, "ALARM" if is_alarm else "NOTICE", fact, agent, topics)
 
 
+def digest_of(body: bytes) -> str:
+    """How an entry names a paper: SHA-256 in hex."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def papers_of(event: Event, activations: Iterable[ActivationRow]) -> list[PaperRow]:
+    """The exact bytes behind the entries of one event: what was asked of customs, and what it answered."""
+    papers = [PaperRow(row.jrn, REQUEST, row.body, row.activation_id) for row in activations]
+    if isinstance(event, RiskAnswered):
+        answers, tokens, owner = event.assessments, event.tokens, event.key
+    elif isinstance(event, FeedRowArrived):
+        answers, tokens, owner = event.raised, event.tokens, event.row.jrn
+    else:
+        return papers
+    signed = zip(answers, tokens, strict=False)  # events made by hand bring no tokens
+    return papers + [PaperRow(owner, RISK_ANSWER, token.encode(), one.activation_id) for one, token in signed]
+
+
 def with_events(entries: list[EntryDraft], told: list[Told]) -> list[EntryDraft]:
     """Tie each event to an entry of its decision, so that its number rises with the journal's.
 
@@ -225,11 +248,23 @@ def with_events(entries: list[EntryDraft], told: list[Told]) -> list[EntryDraft]
     drafts = [*entries, *spare]
     first = len(drafts) - len(told)
     return drafts[:first] + [
-        replace(draft, event_kind=one.kind.lower(), event=one.fact)
+        replace(draft, event_kind=one.kind.lower(), event=one.fact, evidence_sha256=_positions_of(one))
         for draft, one in zip(drafts[first:], told, strict=True)
     ]
 
 
-def draft_of(entry: Entry) -> EntryDraft:
-    """A decision's entry for the journal."""
-    return EntryDraft(entry.kind, entry.facts, entry.activation_id)
+def _positions_of(one: Told) -> str | None:
+    """Digest of what watchers were told where that holds positions: the entry proves it and does not hold it."""
+    return digest_of(msgspec.json.encode(one.fact)) if one.kind == "DETECTION" else None
+
+
+def draft_of(entry: Entry, digests: Mapping[str, str] = NO_DIGESTS) -> EntryDraft:
+    """A decision's entry for the journal.
+
+    Args:
+        entry: The decision's.
+        digests: activationId to digest of the request that reports it.
+    """
+    digest = digests.get(entry.activation_id or "") if entry.kind == "ACTIVATED" else None
+    facts = entry.facts if digest is None else {**entry.facts, "requestSha256": digest}
+    return EntryDraft(entry.kind, facts, entry.activation_id)

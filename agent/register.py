@@ -285,6 +285,13 @@ class Draft:
         found = [state for key in keys if (state := self.instruction(key)) is not None]
         return [state for state in found if unit == state.unit or unit in state.units]
 
+    def waiting(self) -> list[InstructionState]:
+        """Instructions whose time budget runs."""
+        changed = {key for kind, key in self._changed if kind is InstructionState}
+        keys = dict.fromkeys((*(key for key, one in self._base.instructions.items() if one.waiting), *changed))
+        found = (self.instruction(key) for key in keys)
+        return [state for state in found if state is not None and state.waiting]
+
     def zone(self, zone_id: str) -> BorderZone | None:
         """Zone of the set in force."""
         return self._base.zone_set.by_id.get(zone_id)

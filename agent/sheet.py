@@ -16,8 +16,11 @@ from agent.activation.journey import FINAL, Journey, JourneyStage, Trigger, next
 from agent.activation.matching import CLOSE_PAIRS
 from agent.activation.passage import Passage
 from agent.instruction.lifecycle import InstructionState, Issuer, Turn, refusal
+from agent.journal.batch import PaperRow
+from agent.risk.conditional import WhenCut
 from zones.border_zone import BorderZone, ZoneKind
 
+NOTHING_HELD = WhenCut()
 Record = Passage | Journey | InstructionState
 
 
@@ -27,6 +30,8 @@ class Site(Issuer):
 
     close_pairs: frozenset[frozenset[str]] = CLOSE_PAIRS
     """Crossings under 2 km apart, by key."""
+    cut: WhenCut = NOTHING_HELD
+    """What holds while customs is out of reach."""
     random_key: bytes = b""
     """Secret for random local stops; unused while `policy.random_stop_share` is 0."""
 
@@ -61,6 +66,9 @@ class View(Protocol):
     def instructions_of_unit(self, unit: str) -> Sequence[InstructionState]:
         """Instructions that are told to a unit."""
 
+    def waiting(self) -> Iterable[InstructionState]:
+        """Instructions whose time budget runs."""
+
     def zone(self, zone_id: str) -> BorderZone | None:
         """Zone of the set in force."""
 
@@ -81,6 +89,8 @@ class Decision:
     entries: tuple[Entry, ...] = ()
     forgotten: tuple[Record, ...] = field(default=())
     """Records to drop from store and memory."""
+    papers: tuple[PaperRow, ...] = ()
+    """Exact bytes on which the decision rests, besides those that came with the event."""
 
 
 class Sheet:
@@ -94,11 +104,13 @@ class Sheet:
         self._forgotten: dict[tuple[type[Record], str], Record] = {}
         self._effects: list[Effect] = []
         self._entries: list[Entry] = []
+        self._papers: list[PaperRow] = []
 
     def decision(self) -> Decision:
         """What came of it."""
         changed = tuple(record for place, record in self._records.items() if place not in self._forgotten)
-        return Decision(changed, tuple(self._effects), tuple(self._entries), tuple(self._forgotten.values()))
+        forgotten, papers = tuple(self._forgotten.values()), tuple(self._papers)
+        return Decision(changed, tuple(self._effects), tuple(self._entries), forgotten, papers)
 
     def passage(self, key: str) -> Passage | None:
         """Passage as it is by now."""
@@ -159,6 +171,10 @@ class Sheet:
     def note(self, kind: str, about: str | None = None, /, **facts: Any) -> None:
         """Add a journal entry; `about` is the activationId it belongs to."""
         self._entries.append(Entry(kind, facts, about))
+
+    def file(self, paper: PaperRow) -> None:
+        """Keep the exact bytes that an entry names by digest."""
+        self._papers.append(paper)
 
     def refuse(self, code: str, what: str, /, **facts: Any) -> None:
         """Record what does not fit; never raised, never dropped."""

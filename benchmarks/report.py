@@ -32,6 +32,11 @@ them drive within a few kilometres of a crossing, 9.35 % of the fixes lie in a z
 `engine.decode`: MessagePack rows of the inland mix in batches of 100, from bytes to events; `borderlane-maps` the
 same as maps. `engine.zones…`: so many octagons of 150 m at random places of the country; above 2,000 the index is a
 tree. Peers only look up which zones a position is in: no state, no accuracy, no segments, no direction.""",
+    "journal": """What one entry into an activation zone leaves on disk: cursor, detector state, journey, activation,
+signed and chained entry, request (encrypted) and outbox row, in one transaction with `synchronous=FULL`. Wall time:
+one by one the disk is waited for each time; in groups of 32, as under load, once for each group.""",
+    "start": """From the start of the process until `/readyz` says yes, with a broker and without customs; best of
+three. `start.recoverS`: after `kill -9`, with 100,000 journeys of two declarations each in the data folder.""",
     "bridge": """Sentences of a receiver (RMC, GGA and GSA for each fix), processor time of one core. Ours goes all the
 way: the byte stream is cut, sums and fields are checked, the sentences are joined to one report for each fix, and the
 report passes the gate. pynmeagps and pynmea2 only read the fields of lines already cut; gpsd's `gpsdecode` (C) goes

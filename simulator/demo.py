@@ -33,6 +33,7 @@ from simulator.demo_files import (
     Ports,
     agent_toml,
     customs_toml,
+    every_second_crossing,
     listener_toml,
     lorries_config,
     room_toml,
@@ -200,12 +201,13 @@ class Demo:
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
         customs_url = layout.customs_url if self._lines is None else self._lines.url
         text = agent_toml(layout, place, clock, ports, customs_url, options.lorries)
-        text += listener_toml(layout, avl_units(run_id, lorries))
         if self._signed is not None:
             self._put_up_sign(*self._signed)
             text += sign_toml(layout, *self._signed)
+        text += listener_toml(layout, avl_units(run_id, lorries))
         layout.file("agent").write_text(text, "utf-8")
-        layout.file("customs").write_text(customs_toml(clock), "utf-8")
+        conditional = every_second_crossing() if options.chaos is not None else ()
+        layout.file("customs").write_text(customs_toml(clock, conditional), "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)
 

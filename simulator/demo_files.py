@@ -10,7 +10,9 @@ import msgspec
 
 from agent.config import ClockTable
 from simulator.avl_unit import imei_of
+from simulator.customs.reference import read_crossings
 from simulator.lorry_config import AvlTable, BrokerTable, LorriesConfig, RunTable, ServicesTable, to_toml
+from zones.catalogue import shipped_bytes
 
 AGENT_ID = "box-1"
 HOST = "127.0.0.1"
@@ -138,6 +140,21 @@ format = "json"
 {serial}"""
 
 
+def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
+    """The agent's listener and the units it knows, by number; nothing if there are none."""
+    if not units or not layout.ports.avl:
+        return ""
+    known = ", ".join(f'"{imei_of(number)}" = "{unit}"' for number, unit in units.items())
+    return f"""
+[[listener]]
+port = {layout.ports.avl}
+private_network = true
+display = "{{text}}"
+language = "de"
+units = {{ {known} }}
+"""
+
+
 SIGN = "booth-1"
 """Name of the microcontroller with the demo's sign, and of its port."""
 
@@ -161,24 +178,32 @@ default = "blank"
 """
 
 
-def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
-    """The agent's listener and the units it knows, by number; nothing if there are none."""
-    if not units or not layout.ports.avl:
-        return ""
-    known = ", ".join(f'"{imei_of(number)}" = "{unit}"' for number, unit in units.items())
-    return f"""
-[[listener]]
-port = {layout.ports.avl}
-private_network = true
-display = "{{text}}"
-language = "de"
-units = {{ {known} }}
+def every_second_crossing() -> tuple[str, ...]:
+    """Crossings at which `--chaos` lets conditional answers count: every second one by id (contract section 2)."""
+    return tuple(one.id for one in read_crossings(shipped_bytes("geo/crossings.geojson"))[::2])
+
+
+def customs_toml(clock: ClockTable, conditional_crossings: tuple[str, ...] = ()) -> str:
+    """Configuration of the customs service.
+
+    Args:
+        clock: The run's.
+        conditional_crossings: Where conditional answers count while the agent is cut off.
+    """
+    conditional = ", ".join(f'"{one}"' for one in conditional_crossings)
+    return f"""[agents]
+"{AGENT_ID}" = "keys/agent.pub.pem"
+
+[risk]
+conditional_crossings = [{conditional}]
+
+[clock]
+speedup = {clock.speedup!r}
+origin_s = {clock.origin_s!r}
+
+[log]
+format = "json"
 """
-
-
-def customs_toml(clock: ClockTable) -> str:
-    """Configuration of the customs service."""
-    return f'[clock]\nspeedup = {clock.speedup!r}\norigin_s = {clock.origin_s!r}\n\n[log]\nformat = "json"\n'
 
 
 def room_toml(layout: Layout, clock: ClockTable) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.domain.declaration import ControlResult, FeedRow
 from agent.domain.instruction import Action
-from agent.domain.routing import Assessment
+from agent.domain.routing import Assessment, ConditionalAnswer
 from zones.events import DetectionEvent, Direction, Kind, Notice
 
 
@@ -57,6 +57,20 @@ class FeedRowArrived:
     raised: tuple[Assessment, ...] = ()
     """`row.raised`, verified; those with a bad signature are left out and counted in `refused`."""
     refused: int = 0
+    tokens: tuple[str, ...] = ()
+    """The JWS of each of `raised`, in its order."""
+    conditional: tuple[ConditionalAnswer, ...] = ()
+    """`row.conditional`, verified, each with its signature; bad ones count in `refused` too."""
+
+
+@dataclass(frozen=True)
+class ReferenceTaken:
+    """Newer reference data of the authority are in force."""
+
+    version: str
+    revocations: int
+    """Number of the revocation list."""
+    issued_at: str | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,8 @@ class RiskAnswered:
     assessments: tuple[Assessment, ...]
     refused: int = 0
     """Assessments of the answer left out because their signature was bad."""
+    tokens: tuple[str, ...] = ()
+    """The JWS of each of `assessments`, in its order."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +228,15 @@ class OutputFaulted:
 
 
 @dataclass(frozen=True)
+class ReceiverDoubted:
+    """Ten fixes in a row of a wired receiver were refused for their date, or it is believed again."""
+
+    unit: str
+    reason: str
+    """`clock_disagrees`, `week_rollover`, `date_before_build`, or NONE (it is over)."""
+
+
+@dataclass(frozen=True)
 class UnitHeard:
     """A trusted fix came from a unit that was lost."""
 
@@ -234,8 +259,10 @@ Event = (
     | WitnessSeen
     | DeadlinePassed
     | ModeChanged
+    | ReferenceTaken
     | OutputShown
     | OutputFaulted
+    | ReceiverDoubted
     | UnitHeard
 )
 """Everything `agent.decide.decide` takes."""

@@ -21,6 +21,7 @@ from agent.domain.declaration import (
 )
 from agent.domain.identifiers import normal_mrn, vehicle_key
 from agent.domain.instruction import Vehicle
+from agent.domain.routing import ConditionalAnswer
 from agent.domain.times import epoch_s
 
 WITHOUT_ETA_EXPIRY_S = 30 * 86_400.0
@@ -152,6 +153,8 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     instruction_version: int = 0
     """Highest version another agent reported; ours go on from there."""
     first_seen_s: float = 0.0
+    conditional: tuple[ConditionalAnswer, ...] = ()
+    """The authority's conditional answers, their signatures good, for the case that it cannot be asked."""
     self_reported: bool = False
     """The driver reported extra goods before the activation zone."""
     unit: str | None = None
@@ -209,7 +212,13 @@ def eta_s(declaration: TransportDeclaration) -> float | None:
         return None
 
 
-def from_row(known: Journey | None, row: FeedRow, now_s: float, expiry_s: float) -> Journey | None:
+def from_row(
+    known: Journey | None,
+    row: FeedRow,
+    now_s: float,
+    expiry_s: float,
+    conditional: tuple[ConditionalAnswer, ...] = (),
+) -> Journey | None:
     """The journey as the feed row leaves it, or None if the row fits no line of the table (T1 to T3, T20).
 
     Args:
@@ -217,6 +226,7 @@ def from_row(known: Journey | None, row: FeedRow, now_s: float, expiry_s: float)
         row: The row; its declaration replaces ours as long as nothing is locked.
         now_s: UTC seconds.
         expiry_s: Life after the expected time, seconds.
+        conditional: The row's conditional answers, verified; they replace those held.
     """
     trigger = _ROW_TRIGGERS.get(row.state)
     if trigger is None:
@@ -241,6 +251,7 @@ def from_row(known: Journey | None, row: FeedRow, now_s: float, expiry_s: float)
         marker=row.marker,
         instruction_version=max(row.instruction_version, known.instruction_version if known else 0),
         first_seen_s=first_seen_s,
+        conditional=conditional,
         self_reported=known.self_reported if known else False,
         results=known.results if known else (),
         expires_s=expires_s,

@@ -19,8 +19,12 @@ MAX_REFERENCES = 100
 """Goods declarations of one lorry (choice)."""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of messages from outside: camelCase, unknown fields ignored as newer senders add some."""
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """Base of messages from outside: camelCase, unknown fields ignored as newer senders add some.
+
+    No message can be part of a cycle, so the garbage collector need not look at the hundreds of thousands of them
+    that an agent keeps.
+    """
 
 
 class Party(Message, frozen=True):
@@ -205,6 +209,8 @@ class FeedRow(Message, frozen=True):
     """Results so far for the declarations of this journey."""
     raised: tuple[dict[str, Any], ...] = ()
     """Assessments raised by the authority after the first answer, signed."""
+    conditional: tuple[dict[str, Any], ...] = ()
+    """Conditional answers of the authority for the declarations of this journey, signed."""
     instruction_version: int = 0
     """Highest instruction version reported; a second agent goes on from there."""
 

@@ -96,6 +96,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 INSTRUCTION_TYPE = "borderlane-instruction+jws"
 ASSESSMENT_TYPE = "borderlane-assessment+jws"
 REFERENCE_TYPE = "borderlane-reference+jws"
+CONDITIONAL_TYPE = "borderlane-conditional+jws"
 """`typ` of the JWS header, so that no signed text passes for another."""
 
 

@@ -95,3 +95,38 @@ class Assessment(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     score_card: dict[str, Any] | None = None
     signature: str | None = None
     """JWS compact, Ed25519, over this object without it."""
+
+
+class ConditionalAnswer(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """What the authority says before the crossing, for the case that it cannot be asked then.
+
+    "`routing` if activated at this crossing and direction, between these times, with this mrn and version, unless
+    its id is on the revocation list", of which the agent must hold one that is not older than said here.
+    """
+
+    activation_id: str
+    mrn: str | None
+    version: int
+    jrn: str
+    crossing: str
+    direction: str
+    routing: str
+    """Only TO_ENTRY lets anybody go."""
+    issued_at: str
+    not_before: str
+    not_after: str
+    """Between these times it must be activated, RFC 3339."""
+    list_number: int
+    """Number of the oldest revocation list with which it may be used."""
+    list_max_age_s: float
+    """How old the newest list held may be, seconds."""
+    signature: str | None = None
+    """JWS compact, Ed25519, over this object without it."""
+
+
+class RevocationList(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Conditional answers that no longer hold; part of the signed reference data."""
+
+    number: int = 0
+    issued_at: str | None = None
+    activation_ids: tuple[str, ...] = ()

@@ -60,7 +60,8 @@ def renew(state: InstructionState, issuer: Issuer, now_s: float) -> Turn:
         return Turn(state)
     if unanswered(state, now_s) or expiry_s(state, state.action, issuer.policy, now_s) <= state.expires_s:
         return Turn(state)
-    return settle(state, issuer, now_s, reason=state.reason, renew=True)
+    reason = None if state.reason is ReasonCode.CONDITIONAL else state.reason  # it may rest on live answers now
+    return settle(state, issuer, now_s, reason=reason, renew=True)
 
 
 def deadline(state: InstructionState, issuer: Issuer, now_s: float) -> Turn:

@@ -81,6 +81,8 @@ class InstructionState(msgspec.Struct, frozen=True, kw_only=True):
     required: tuple[AskedDeclaration, ...] = ()
     """The frozen declarations, each of which must be answered."""
     standings: tuple[Standing, ...] = ()
+    conditional: frozenset[str] = frozenset()
+    """activationIds whose answer in force is the authority's conditional one."""
     released: frozenset[str] = frozenset()
     """activationIds that an officer or a control result released."""
     released_by: str | None = None
@@ -190,6 +192,7 @@ def begin(
         out_s=None,
         required=required,
         standings=(),
+        conditional=frozenset(),
         released=frozenset(),
         released_by=None,
         waiting=True,
@@ -266,8 +269,26 @@ def answer(
         if before.action in (Action.HOLD, Action.STOP) and assessment.routing == Routing.TO_ENTRY.value:
             entries.append(late(state, "RISK_ANSWER", mrn=assessment.mrn, routing=assessment.routing))
         state = _standing(state, assessment, now_s)
+        state = msgspec.structs.replace(state, conditional=state.conditional - {assessment.activation_id})
     turn = settle(state, issuer, now_s)
     return Turn(turn.state, turn.effects, tuple(entries) + turn.entries)
+
+
+def answered_beforehand(
+    state: InstructionState, assessments: Iterable[Assessment], issuer: Issuer, now_s: float
+) -> Turn:
+    """The authority's conditional answers stand in for live ones that cannot be had.
+
+    Args:
+        state: State now; its budget is over.
+        assessments: What the conditional answers say; that they may be used now was checked.
+        issuer: Who issues.
+        now_s: UTC seconds.
+    """
+    for assessment in assessments:
+        state = _standing(state, assessment, now_s)
+        state = msgspec.structs.replace(state, conditional=state.conditional | {assessment.activation_id})
+    return settle(state, issuer, now_s)
 
 
 def unfit(state: InstructionState, assessment: Assessment, now_s: float) -> str | None:
@@ -362,6 +383,8 @@ def settle(
         return Turn(state)
     if not _must_issue(state, outcome, by is not None, renew):
         return Turn(state)
+    if reason is None and outcome.action is Action.GO and state.conditional - state.released:
+        reason = ReasonCode.CONDITIONAL
     if reason is not None:
         outcome = replace(outcome, reason=reason)
     return issue(state, outcome, issuer, now_s, by)

@@ -13,6 +13,9 @@ from agent.journal.entry import Circumstances, EntryDraft
 RecordTable = Literal["crossing", "journey", "instruction"]
 RECORD_TABLES: tuple[RecordTable, ...] = ("crossing", "journey", "instruction")
 
+REQUEST, RISK_ANSWER, INSTRUCTION = "REQUEST", "RISK_ANSWER", "INSTRUCTION"
+"""Kinds of papers: the bytes sent to customs, the authority's signed answer (JWS), the signed instruction (JWS)."""
+
 
 class CursorRow(msgspec.Struct, frozen=True):
     """How far the reports of a unit are processed."""
@@ -73,6 +76,8 @@ class OutboxRow:
     due_ms: int | None = None
     """Live deadline; such rows go first."""
     expires_ms: int | None = None
+    owner: str | None = None
+    """Journey among whose papers the sealed bytes are kept."""
     seal: bool = False
     """Signed at the commit together with the newest tree head. Once done it is kept, to be published again,
     until its target has a newer one or it is dropped."""
@@ -109,6 +114,17 @@ class TelemetryRow(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True)
+class PaperRow:
+    """Exact bytes that an entry names by digest, or that are signed themselves; kept encrypted, can be erased."""
+
+    owner: str
+    """Journey, or `unit:` + unit: its papers share a key."""
+    kind: str
+    body: bytes
+    activation_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Commit:
     """One batch of the pipeline: written in one transaction, or not at all."""
 
@@ -125,6 +141,7 @@ class Commit:
     retried: tuple[Retry, ...] = ()
     refusals: tuple[RefusalRow, ...] = ()
     telemetry: tuple[TelemetryRow, ...] = ()
+    papers: tuple[PaperRow, ...] = ()
     feed_marker: int | None = None
     circumstances: Circumstances = field(default_factory=Circumstances)
 
@@ -182,6 +199,15 @@ class Committed:
     checkpoint: str | None = None
     """A newly signed tree head, to be sent on."""
     at_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long what can be erased is kept, seconds; telemetry goes after a day whatever is set
+    (design/reliability.md section 8, P5)."""
+
+    events_s: float = 30 * 86_400.0
+    papers_s: float = 365 * 86_400.0
 
 
 @dataclass(frozen=True)

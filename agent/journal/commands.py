@@ -13,8 +13,10 @@ import apsw
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from agent.domain.times import epoch_s
 from agent.errors import JournalError
 from agent.journal import verify as checks
+from agent.journal.batch import ActivationRow
 from agent.journal.database import FILE_NAME
 from agent.journal.entry import Entry
 from agent.journal.merkle import inclusion_proof
@@ -23,6 +25,8 @@ from agent.journal.reader import Reader
 app = typer.Typer(no_args_is_help=True, help="The activation journal: show it, verify it, export it.")
 
 EXIT_NOT_GOOD, EXIT_USAGE = 1, 2
+PASSAGE_MS = 7_200_000
+"""Detections so near to an activation, before or after, belong to its drive."""
 SQLITE_HEADER = b"SQLite format 3\x00"
 
 Data = Annotated[Path, typer.Option("--data", help="Data folder of an agent.")]
@@ -72,6 +76,9 @@ def verify(
         list[Path] | None, typer.Option(help="Public key of the agent, PEM; again after a rotation.")
     ] = None,
     checkpoint: Annotated[list[Path] | None, typer.Option(help="Tree head that was held elsewhere.")] = None,
+    authority_key: Annotated[
+        list[Path] | None, typer.Option(help="Public key of the authority, PEM, for the answers in an export.")
+    ] = None,
     data: Data = Path("data"),
     as_json: AsJson = False,
 ) -> None:
@@ -83,7 +90,8 @@ def verify(
     if file is None or file.name == FILE_NAME:
         result, own_key = _verify_journal(data if file is None else file.parent, keys, heads)
     else:
-        result, own_key = _verify_file(file, keys, heads), False
+        authority = [_read_key(path) for path in authority_key or ()]
+        result, own_key = _verify_file(file, keys, heads, authority), False
     _report(result, own_key, as_json)
     if not result.verified:
         raise typer.Exit(EXIT_NOT_GOOD)
@@ -109,12 +117,14 @@ def _verify_journal(data: Path, keys: list[Ed25519PublicKey], heads: list[str]) 
     return result, not keys
 
 
-def _verify_file(file: Path, keys: list[Ed25519PublicKey], heads: list[str]) -> checks.Verification:
+def _verify_file(
+    file: Path, keys: list[Ed25519PublicKey], heads: list[str], authority: list[Ed25519PublicKey]
+) -> checks.Verification:
     if not keys:
         _refuse(f"{file}: an export is checked with the agent's public key: expected --key PUB.pem")
     try:
         with file.open("rb") as lines:
-            return checks.verify_export(lines, keys, heads)
+            return checks.verify_export(lines, keys, heads, authority)
     except OSError as error:
         _refuse(f"{file}: cannot be read: {error.strerror}")
 
@@ -133,13 +143,14 @@ def _report(result: checks.Verification, own_key: bool, as_json: bool) -> None:
             "entries": result.entries,
             "covered": result.covered,
         }
-        document |= {"root": base64.b64encode(result.root).decode(), "found": result.found}
+        document |= {"papers": result.papers, "root": base64.b64encode(result.root).decode(), "found": result.found}
         typer.echo(json.dumps(document | {"findings": findings, "notes": notes}, ensure_ascii=False))
         return
     for finding in result.findings:
         typer.echo(f"entry {finding.where}: {finding.what}" if finding.where else finding.what)
     word = "verified" if result.verified else f"NOT verified, {result.found} findings"
-    typer.echo(f"{word}: {result.entries} entries, {result.covered} of them under a checkpoint")
+    papers = f", {result.papers} papers" if result.papers else ""
+    typer.echo(f"{word}: {result.entries} entries, {result.covered} of them under a checkpoint{papers}")
     for note in notes:
         typer.echo(f"note: {note}")
 
@@ -175,9 +186,43 @@ def _export_lines(reader: Reader, activation: str | None) -> Iterator[dict[str, 
         return
     size = 0 if stored is None else checks.parse_checkpoint(stored).size
     leaves = reader.leaf_hashes(size)
-    for entry in reader.entries_of(activation):
+    entries = case_entries(reader, activation)
+    for entry in entries:
         proof = inclusion_proof(leaves, entry.seq - 1) if entry.seq <= size else ()
         yield _export_line(entry) | {"proof": [base64.b64encode(step).decode() for step in proof]}
+    yield from _papers(reader, entries)
+
+
+def case_entries(reader: Reader, activation: str) -> list[Entry]:
+    """Entries of an activation and those of its journey, oldest first: detections of its unit are among them."""
+    own = reader.entries_of(activation)
+    facts = json.loads(own[0].body).get("facts", {})
+    found = {entry.seq: entry for entry in own}
+    for name in filter(None, (activation, facts.get("jrn"))):
+        found |= {entry.seq: entry for entry in reader.entries_naming(name)}
+    for row in reader.activation_rows(activation):
+        near = reader.entries_naming(row.unit)
+        found |= {entry.seq: entry for entry in near if _is_of_this_passage(entry, row)}
+    return [found[seq] for seq in sorted(found)]
+
+
+def _is_of_this_passage(entry: Entry, row: ActivationRow) -> bool:
+    """Whether a detection of the unit belongs to the drive that activated."""
+    fields = json.loads(entry.body)
+    near = abs(epoch_s(fields["at"]) * 1000 - row.received_ms) <= PASSAGE_MS
+    return near and fields["kind"] in ("DETECTED", "NOTICED") and fields["facts"].get("unit") == row.unit
+
+
+def _papers(reader: Reader, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """Exact bytes behind the entries, as far as they are not erased yet."""
+    bodies = [json.loads(entry.body) for entry in entries]
+    owners = dict.fromkeys(str(body["facts"]["jrn"]) for body in bodies if body.get("facts", {}).get("jrn"))
+    for paper in (paper for owner in owners for paper in reader.papers(owner)):
+        yield {"paper": paper.kind, "activation": paper.activation_id, "body": paper.body.decode()}
+    for body in bodies:
+        for event in reader.events(body["seq"] - 1, 1) if body.get("evidenceSha256") else ():
+            if event.seq == body["seq"]:
+                yield {"paper": "DETECTION", "seq": event.seq, "body": event.body.decode()}
 
 
 def _export_line(entry: Entry) -> dict[str, Any]:

@@ -30,6 +30,8 @@ MIN_SQLITE = (3, 51, 3)
 """Before it, two connections could corrupt a write-ahead log (WAL-reset bug)."""
 APPLICATION_ID = 0x426F4C61  # "BoLa"
 SCHEMA_VERSION = 2
+YOUNGER = "(`database.YOUNGER`).\n"
+"""Ends the comment in schema.sql below which every statement says IF NOT EXISTS."""
 CACHE_KB = 32 * 1024
 """Pages that the writer remembers. With SQLite's 2 MB it reads those of the units on the road again in each commit."""
 BUSY_TIMEOUT_MS = 5_000
@@ -66,6 +68,11 @@ def lock_folder(folder: Path) -> int:
         os.close(lock)
         raise AlreadyRunning(f"{folder}: another agent holds this data folder") from error
     return lock
+
+
+def younger_tables() -> str:
+    """Statements that make what the first data folders did not have, if it is missing."""
+    return resources.files(__package__).joinpath("schema.sql").read_text("utf-8").partition(YOUNGER)[2]
 
 
 def create_if_absent(folder: Path) -> None:

@@ -7,7 +7,7 @@ Appending costs O(log n), and the range is small enough to be stored with every 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -33,6 +33,13 @@ class CompactRange:
         while size & 1:  # two subtrees of one height become one
             value, peaks, size = node_hash(peaks[-1], value), peaks[:-1], size >> 1
         return CompactRange(self.size + 1, (*peaks, value))
+
+    def extend(self, leaves: Iterable[bytes]) -> CompactRange:
+        """The tree with these leaf hashes more."""
+        tree = self
+        for leaf in leaves:
+            tree = tree.append(leaf)
+        return tree
 
     def root(self) -> bytes:
         """RFC 6962 tree head."""
@@ -65,10 +72,7 @@ def _split(size: int) -> int:
 
 
 def _root(leaves: Sequence[bytes]) -> bytes:
-    tree = CompactRange()
-    for leaf in leaves:
-        tree = tree.append(leaf)
-    return tree.root()
+    return CompactRange().extend(leaves).root()
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
@@ -111,6 +115,29 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ..
             leaves, old_size, whole = leaves[half:], old_size - half, False
     if not whole:
         steps.append(_root(leaves))
+    return tuple(reversed(steps))
+
+
+def consistency_onward(old: CompactRange, added: Sequence[bytes]) -> tuple[bytes, ...]:
+    """`consistency_proof` from the old tree's peaks and the leaf hashes after it, however large the old tree is.
+
+    Raises:
+        ValueError: the old tree is empty.
+    """
+    if old.size < 1:
+        raise ValueError("old size 0: expected 1 or more")
+    first, last, peaks = 0, old.size + len(added), list(old.peaks)
+    steps: list[bytes] = []
+    while last != old.size:
+        middle = first + _split(last - first)
+        if old.size <= middle:
+            steps.append(_root(added[middle - old.size : last - old.size]))
+            last = middle
+        else:
+            steps.append(peaks.pop(0))
+            first = middle
+    if first:  # at the left edge the old tree is a whole subtree: its root is known to the asker
+        steps.append(peaks.pop(0))
     return tuple(reversed(steps))
 
 

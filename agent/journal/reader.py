@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -18,6 +18,7 @@ from agent.journal.batch import (
     Counts,
     CursorRow,
     Loaded,
+    PaperRow,
     RecordTable,
     StoredEvent,
     StoredRefusal,
@@ -26,12 +27,19 @@ from agent.journal.batch import (
 from agent.journal.database import close, open_reader
 from agent.journal.entry import Entry
 from agent.journal.evidence import KEY_LIFE_S, decrypt
-from agent.journal.telemetry import Observed, decode
+from agent.journal.merkle import CompactRange
+from agent.journal.papers import has_papers, read_papers
+
+if TYPE_CHECKING:
+    from agent.journal.telemetry import Observed
 
 PAGE_ROWS = 1_000
 """Rows read in one go, so that a reader never holds the write-ahead log for long."""
 
 _OUTBOX = "SELECT id, lane, target, key, body, due_ms, expires_ms, sealed, next_try_ms, tries, done_ms FROM outbox "
+_ACTIVATION = (
+    "SELECT activation_id, mrn, version, jrn, crossing, direction, unit, at_ms, received_ms, body FROM activation"
+)
 _ENTRY = "SELECT seq, body, sig, hash, activation_id FROM journal "
 
 
@@ -105,9 +113,34 @@ class Reader:
         """Entries that name an activation, oldest first."""
         return tuple(Entry(*row) for row in self._rows(_ENTRY + "WHERE activation_id = ? ORDER BY seq", activation_id))
 
-    def leaf_hashes(self, size: int) -> list[bytes]:
-        """Stored leaf hashes of the first `size` entries."""
-        return [row[0] for row in self._rows("SELECT hash FROM journal WHERE seq <= ? ORDER BY seq", size)]
+    def entries_naming(self, text: str, after_seq: int = 0) -> Iterator[Entry]:
+        """Entries above a number whose body has this text as a JSON value, oldest first."""
+        sql = _ENTRY + "WHERE seq > ? AND instr(body, CAST(? AS BLOB)) > 0 ORDER BY seq"
+        for row in self._rows(sql, after_seq, json.dumps(text, ensure_ascii=False)):
+            yield Entry(*row)
+
+    def papers(self, owner: str) -> tuple[PaperRow, ...]:
+        """Papers of a journey, or of `unit:` + unit, that are still there.
+
+        Raises:
+            ValueError: one was changed.
+        """
+        return tuple(read_papers(self._connection, owner)) if has_papers(self._connection) else ()
+
+    def leaf_hashes(self, size: int, after: int = 0) -> list[bytes]:
+        """Stored leaf hashes of the first `size` entries, without the first `after` of them."""
+        sql = "SELECT hash FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq"
+        return [row[0] for row in self._rows(sql, after, size)]
+
+    def tree_at(self, size: int) -> CompactRange:
+        """The tree of the first `size` entries, from their leaf hashes."""
+        tree = CompactRange()
+        while tree.size < size:
+            leaves = self.leaf_hashes(min(size, tree.size + PAGE_ROWS), tree.size)
+            if not leaves:
+                raise ValueError(f"tree of {size} entries: there are {tree.size}")
+            tree = tree.extend(leaves)
+        return tree
 
     def size(self) -> int:
         """Number of the newest entry."""
@@ -136,12 +169,13 @@ class Reader:
     # State.
 
     def activations(self) -> Iterator[ActivationRow]:
-        """All activations, in no special order."""
-        for row in self._rows(
-            "SELECT activation_id, mrn, version, jrn, crossing, direction, unit, at_ms, received_ms, body "
-            "FROM activation"
-        ):
+        """All activations, in no special order; their requests are papers."""
+        for row in self._rows(_ACTIVATION):
             yield ActivationRow(*row)
+
+    def activation_rows(self, activation_id: str) -> tuple[ActivationRow, ...]:
+        """The activation of this id, if there is one."""
+        return tuple(ActivationRow(*row) for row in self._rows(_ACTIVATION + " WHERE activation_id = ?", activation_id))
 
     def records(self, table: RecordTable) -> dict[str, bytes]:
         """Records of a state machine by key."""
@@ -184,6 +218,8 @@ class Reader:
         Raises:
             ValueError: a row was changed, or is none.
         """
+        from agent.journal.telemetry import decode  # the detector stands behind it: who verifies needs none of that
+
         found: list[Observed] = []
         life_ms = round(KEY_LIFE_S * 1000)
         keys = self._rows("SELECT id, key, opened_ms, closed_ms FROM evidence_key WHERE unit = ? ORDER BY id", unit)

@@ -137,3 +137,23 @@ CREATE TABLE refusal_overflow (
     reason TEXT PRIMARY KEY,
     count  INTEGER NOT NULL
 ) STRICT;
+
+-- Younger than the first data folders: made when a folder without them is opened (`database.YOUNGER`).
+
+-- Exact bytes behind the entries, encrypted, one key for each journey; see papers.py.
+CREATE TABLE IF NOT EXISTS paper_key (
+    id        INTEGER PRIMARY KEY,
+    owner     TEXT NOT NULL UNIQUE,
+    key       BLOB NOT NULL,
+    newest_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS paper (
+    id            INTEGER PRIMARY KEY,
+    key_id        INTEGER NOT NULL,
+    kind          TEXT NOT NULL,
+    activation_id TEXT,
+    at_ms         INTEGER NOT NULL,
+    body          BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS paper_by_key ON paper (key_id);
+CREATE INDEX IF NOT EXISTS paper_key_by_age ON paper_key (newest_ms);

@@ -20,10 +20,12 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import Clock
+from agent.domain.times import epoch_s
 from agent.errors import ConfigError, JournalError, JournalFull
 from agent.journal import database, page_check, tables
 from agent.journal.ballast import Ballast, used_share
 from agent.journal.batch import (
+    INSTRUCTION,
     ActivationRow,
     Commit,
     Committed,
@@ -31,19 +33,23 @@ from agent.journal.batch import (
     CursorRow,
     Loaded,
     OutboxRow,
+    PaperRow,
     RecordRow,
     RefusalRow,
+    Retention,
     Retry,
     StateRow,
     StoredEvent,
     StoredRow,
     TelemetryRow,
 )
-from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, build, follow, seal
-from agent.journal.evidence import KeyRing, Purged, is_due, purge, write_telemetry
+from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, build, follow, parse, seal
+from agent.journal.evidence import KeyRing, Purged, write_telemetry
 from agent.journal.examine import faults_at_start
 from agent.journal.merkle import CompactRange, checkpoint_due, sign_checkpoint
+from agent.journal.papers import write_papers
 from agent.journal.reader import Reader
+from agent.journal.retention import is_due, purge
 
 __all__ = [
     "ActivationRow",
@@ -56,6 +62,7 @@ __all__ = [
     "JournalContradiction",
     "Loaded",
     "OutboxRow",
+    "PaperRow",
     "Purged",
     "Reader",
     "RecordRow",
@@ -73,6 +80,7 @@ T = TypeVar("T")
 Seal = Callable[[bytes, str], bytes]
 """(body of an outbox row, newest checkpoint) to the signed bytes that go out; runs in the writing thread."""
 
+DEFAULT_RETENTION = Retention()
 SPILL_PAGES = 4_000
 """Pages in the write-ahead log, 16 MB, from which they are moved into the database. SQLite's usual 1,000 are full
 several times a second under load, and each time the same pages of the units on the road would be written again."""
@@ -98,6 +106,8 @@ class _Head:
     checkpoint_size: int
     checkpoint_s: float
     refusals: int
+    newest_s: float
+    """When the newest entry of earlier runs was written, by the clock of then."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,15 @@ class Store:
     """The journal and all state beside it; open one for each data folder."""
 
     def __init__(
-        self, folder: Path, lock: int, files: _Files, signing: _Signing, head: _Head, keys: KeyRing, ballast: Ballast
+        self,
+        folder: Path,
+        lock: int,
+        files: _Files,
+        signing: _Signing,
+        head: _Head,
+        keys: KeyRing,
+        ballast: Ballast,
+        retention: Retention,
     ) -> None:
         self._folder, self._lock = folder, lock
         self._ballast = ballast
@@ -138,6 +156,7 @@ class Store:
         self._signing, self._clock, self._writer = signing, signing.clock, signing.writer
         self._head = head
         self._keys = keys
+        self._retention = retention
         self._failure: JournalError | None = None
         self._wal_pages = 0
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
@@ -156,6 +175,7 @@ class Store:
         *,
         detection: str = "",
         seal: Seal | None = None,
+        retention: Retention = DEFAULT_RETENTION,
         ballast_bytes: int = 0,
     ) -> Store:
         """Open the data folder alone, look it over, and make it if there is none. Blocking; for start-up.
@@ -169,6 +189,7 @@ class Store:
             clock: Times of entries and checkpoints.
             detection: Settings of the detector as JSON, kept for those who explain what it found.
             seal: Signs outbox rows that ask for it together with the newest checkpoint.
+            retention: How long what can be erased is kept.
             ballast_bytes: Room put aside for when the disk is full.
 
         Raises:
@@ -193,7 +214,7 @@ class Store:
         except BaseException:
             os.close(lock)
             raise
-        return cls(folder, lock, files, signing, head, keys, Ballast(folder, ballast_bytes))
+        return cls(folder, lock, files, signing, head, keys, Ballast(folder, ballast_bytes), retention)
 
     @property
     def boot_id(self) -> str:
@@ -204,6 +225,11 @@ class Store:
     def failure(self) -> JournalError | None:
         """Why nothing is accepted any more, or None."""
         return self._failure
+
+    @property
+    def newest_s(self) -> float:
+        """When the newest entry of earlier runs was written, UTC seconds of the clock of then; 0 = there is none."""
+        return self._head.newest_s
 
     @property
     def short(self) -> str:
@@ -249,12 +275,32 @@ class Store:
         return await self._run(self._writing, self._regain)
 
     async def purge(self) -> Purged:
-        """Delete telemetry that is over age, and what the log still holds of it; call it every minute.
+        """Delete what is over age, and what the log still holds of it; call it every minute.
 
         Raises:
             JournalError: nothing was deleted, and as for `commit`.
         """
         return await self._run(self._writing, self._purge)
+
+    async def sign_head(self, *, at_once: bool = False) -> str | None:
+        """Sign the tree head if it is time and the tree has grown, or at once; the newest signed head.
+
+        Raises:
+            JournalError: as for `commit`.
+        """
+        return await self._run(self._writing, lambda: self._sign_due(at_once))
+
+    async def come_round(self) -> None:
+        """Return once the writing thread has done all it had to: it lives, and no sync hangs."""
+        await self._run(self._writing, lambda: None)
+
+    async def leaf_hashes(self, size: int, after: int) -> list[bytes]:
+        """Leaf hashes of the first `size` entries, without the first `after`."""
+        return await self._run(self._reading, lambda: self._read(lambda: self._reader.leaf_hashes(size, after)))
+
+    async def tree_at(self, size: int) -> CompactRange:
+        """The tree of the first `size` entries."""
+        return await self._run(self._reading, lambda: self._read(lambda: self._reader.tree_at(size)))
 
     async def read_events(self, after_seq: int, limit: int) -> tuple[StoredEvent, ...]:
         """Events above a number, oldest first."""
@@ -342,10 +388,10 @@ class Store:
         self._refuse_if_failed()
         now_ms = round(self._clock.now_s() * 1000)
         try:
-            if not is_due(self._connection, self._keys, now_ms):
+            if not is_due(self._connection, self._keys, now_ms, self._retention):
                 return Purged()
             self._connection.execute("BEGIN IMMEDIATE")
-            purged = purge(self._connection, self._keys, now_ms)
+            purged = purge(self._connection, self._keys, now_ms, self._retention)
             self._connection.execute("COMMIT")
         except apsw.Error as error:
             raise self._failed(error) from error
@@ -355,6 +401,22 @@ class Store:
             self._spill(apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._connection.set_busy_timeout(database.BUSY_TIMEOUT_MS)
         return purged
+
+    def _sign_due(self, at_once: bool) -> str | None:
+        head, now_s = self._head, self._clock.now_s()
+        due = checkpoint_due(head.tree.size, now_s, head.checkpoint_size, head.checkpoint_s)
+        if not (due or (at_once and (head.checkpoint is None or head.tree.size > head.checkpoint_size))):
+            return head.checkpoint
+        self._refuse_if_failed()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            signed = self._sign_head(head, now_s)
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            raise self._failed(error) from error
+        self._head = signed
+        self._follow_up(signed.checkpoint)
+        return signed.checkpoint
 
     def _write(self, batch: Commit, now_s: float) -> tuple[_Head, Committed]:
         database_, now_ms = self._connection, round(now_s * 1000)
@@ -373,6 +435,12 @@ class Store:
         if due or (sealing and (head.checkpoint is None or head.checkpoint_size != tree.size)):
             head = self._sign_head(head, now_s)
         stored = tuple(self._write_effect(row, head) for row in batch.effects)
+        signed = tuple(
+            PaperRow(row.owner, INSTRUCTION, effect.body)
+            for row, effect in zip(batch.effects, stored, strict=True)
+            if row.seal and row.owner is not None
+        )
+        write_papers(database_, (*batch.papers, *signed), now_ms)
         head = replace(head, refusals=tables.write_refusals(database_, batch.refusals, head.refusals, now_ms))
         new = head.checkpoint if head.checkpoint is not self._head.checkpoint else None
         return head, Committed(tuple(entry.seq for entry in entries), stored, events, new, now_ms)
@@ -528,6 +596,7 @@ def _close_as_it_is(connection: apsw.Connection | None, reader: Reader | None) -
 def _claim(files: _Files, signing: _Signing) -> None:
     """Write down whose journal it is and the key in use, or refuse."""
     connection, reader = files.connection, files.reader
+    _made_by_now(connection)
     agent_id, kid = signing.writer.agent, signing.writer.kid
     raw, keys = signing.key.public_key().public_bytes_raw(), reader.signing_keys()
     owner = reader.agent_id()
@@ -541,6 +610,15 @@ def _claim(files: _Files, signing: _Signing) -> None:
         with connection:
             connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('agent', ?)", (agent_id,))
             connection.execute("INSERT INTO signing_key VALUES (?, ?, ?)", (kid, raw, reader.size() + 1))
+    except apsw.Error as error:
+        raise JournalError(f"the journal cannot be written: {error}") from error
+
+
+def _made_by_now(connection: apsw.Connection) -> None:
+    """Tables that are younger than the folder."""
+    try:
+        with connection:
+            connection.execute(database.younger_tables())
     except apsw.Error as error:
         raise JournalError(f"the journal cannot be written: {error}") from error
 
@@ -565,6 +643,7 @@ def _read_head(reader: Reader) -> _Head:
         checkpoint_size=checkpoint_size,
         checkpoint_s=checkpoint_ms / 1000,
         refusals=reader.refusal_rows(),
+        newest_s=0.0 if newest is None else epoch_s(parse(newest.body).at),
     )
 
 

@@ -154,6 +154,8 @@ class Verification:
     root: bytes = EMPTY_ROOT
     covered: int = 0
     """Entries that a good checkpoint vouches for; a tail cut above it would not be found."""
+    papers: int = 0
+    """Papers of an export for which its entries stand."""
     findings: list[Finding] = field(default_factory=list)
     found: int = 0
     """Findings in all, also those above `MAX_FINDINGS`."""
@@ -281,12 +283,23 @@ def _compare(head: Checkpoint, check: _ChainCheck, result: Verification) -> None
 
 # Exports: JSON Lines. First line {"export": …, "agent": …, "activation": …|null, "checkpoint": …|null}, then
 # one {"body": …, "sig": base64, "proof": [base64]?} for each entry; the body is a string, exactly as signed.
+# One activation's export has papers besides: {"paper": kind, "body": …}, the exact bytes behind the entries.
 
 
 def verify_export(
-    lines: Iterable[bytes], keys: Sequence[Ed25519PublicKey], checkpoints: Iterable[str] = ()
+    lines: Iterable[bytes],
+    keys: Sequence[Ed25519PublicKey],
+    checkpoints: Iterable[str] = (),
+    authority: Sequence[Ed25519PublicKey] = (),
 ) -> Verification:
-    """Check an export: of a whole journal, or of one activation with its proofs of inclusion."""
+    """Check an export: of a whole journal, or of one activation with proofs of inclusion and papers.
+
+    Args:
+        lines: The file.
+        keys: Public keys of the agent; more than one after a rotation.
+        checkpoints: Signed tree heads held elsewhere.
+        authority: Keys of the authority; without them its answers are checked by digest only.
+    """
     source = iter(lines)
     header = _fields(next(source, b""))
     bad = Verification()
@@ -295,24 +308,100 @@ def verify_export(
         return bad
     own = header.get("checkpoint")
     texts = chain([own] if isinstance(own, str) else [], checkpoints)
-    rows = _read_rows(source, bad)
+    papers = _Papers(keys, authority)
+    rows = _read_rows(source, bad, papers)
     if header.get("activation") is None:
         result = verify_entries(((body, signature) for body, signature, _ in rows), keys, texts)
     else:
         result = _verify_proofs(rows, keys, own, list(texts))
     for finding in bad.findings:
         result.add(finding.where, finding.what)
+    papers.check(result)
     return result
 
 
-def _read_rows(lines: Iterator[bytes], bad: Verification) -> Iterator[tuple[bytes, bytes, list[bytes]]]:
+def _read_rows(
+    lines: Iterator[bytes], bad: Verification, papers: _Papers
+) -> Iterator[tuple[bytes, bytes, list[bytes]]]:
     for number, line in enumerate(lines, start=2):
         fields = _fields(line)
+        if "paper" in fields:
+            papers.lines.append((number, str(fields["paper"]), fields.get("body")))
+            continue
         try:
             proof = [base64.b64decode(step, validate=True) for step in fields.get("proof", ())]
-            yield fields["body"].encode(), base64.b64decode(fields["sig"], validate=True), proof
+            body = fields["body"].encode()
+            yield body, base64.b64decode(fields["sig"], validate=True), proof
         except (KeyError, TypeError, AttributeError, ValueError):
             bad.add(0, f'line {number}: expected {{"body": text, "sig": base64}}')
+            continue
+        papers.named(_fields(body))
+
+
+class _Papers:
+    """The papers of an export against what its entries say of them."""
+
+    def __init__(self, keys: Sequence[Ed25519PublicKey], authority: Sequence[Ed25519PublicKey]) -> None:
+        self.lines: list[tuple[int, str, object]] = []
+        self._keys, self._authority = keys, authority
+        self._digests: set[object] = set()
+        self._instructions: set[object] = set()
+
+    def named(self, entry: dict[str, Any]) -> None:
+        """Take the digests and the instruction that an entry names."""
+        facts = entry.get("facts")
+        facts = facts if isinstance(facts, dict) else {}
+        names = ("requestSha256", "assessmentSha256")
+        self._digests.update([str(facts.get(name)) for name in names] + [str(entry.get("evidenceSha256"))])
+        if entry.get("kind") == "INSTRUCTION_ISSUED":
+            self._instructions.add(str(facts.get("instructionId")))
+
+    def check(self, result: Verification) -> None:
+        """Note each paper that no entry stands for."""
+        for number, kind, body in self.lines:
+            fault = self._fault(kind, body) if isinstance(body, str) else "expected text as body"
+            if fault:
+                result.add(0, f"line {number}: {kind}: {fault}")
+            else:
+                result.papers += 1
+
+    def _fault(self, kind: str, body: str) -> str:
+        if kind in ("REQUEST", "DETECTION"):
+            named = hashlib.sha256(body.encode("utf-8", "replace")).hexdigest() in self._digests
+            return "" if named else "no entry names these bytes: they were changed"
+        if kind == "RISK_ANSWER":
+            payload = jws_payload(body, self._authority) if self._authority else jws_payload(body)
+            if payload is None:
+                return "not signed by the authority's key"
+            named = hashlib.sha256(payload).hexdigest() in self._digests
+            return "" if named else "no entry names this answer"
+        if kind == "INSTRUCTION":
+            payload = jws_payload(body, self._keys)
+            if payload is None:
+                return "not signed by the agent's key"
+            return "" if _fields(payload).get("instructionId") in self._instructions else "no entry issued it"
+        return "a kind of paper that is not known"
+
+
+def jws_payload(token: str, keys: Sequence[Ed25519PublicKey] | None = None) -> bytes | None:
+    """Payload of a JWS in compact form, signed with Ed25519 by one of the keys; None if it is not.
+
+    Args:
+        token: The JWS.
+        keys: None = the signature is not looked at.
+    """
+    try:
+        header, payload, signature = (_base64url(part) for part in token.split("."))
+        signed = token.rpartition(".")[0].encode("ascii")
+    except ValueError:
+        return None
+    if _fields(header).get("alg") not in ("Ed25519", "EdDSA"):
+        return None
+    return payload if keys is None or _signed_by(keys, signature, signed) else None
+
+
+def _base64url(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
 def _verify_proofs(
@@ -377,15 +466,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("export", type=Path)
     parser.add_argument("--key", type=Path, action="append", required=True, help="public key, PEM")
     parser.add_argument("--checkpoint", type=Path, action="append", default=[])
+    parser.add_argument("--authority-key", type=Path, action="append", default=[], help="of the risk answers, PEM")
     options = parser.parse_args(arguments)
     keys = [load_key(path.read_bytes()) for path in options.key]
     texts = [path.read_text("utf-8") for path in options.checkpoint]
     with options.export.open("rb") as lines:
-        result = verify_export(lines, keys, texts)
+        result = verify_export(lines, keys, texts, [load_key(path.read_bytes()) for path in options.authority_key])
     for finding in result.findings:
         sys.stdout.write(f"entry {finding.where}: {finding.what}\n" if finding.where else f"{finding.what}\n")
     word = "verified" if result.verified else "NOT verified"
-    sys.stdout.write(f"{word}: {result.entries} entries, {result.covered} under a checkpoint\n")
+    papers = f", {result.papers} papers" if result.papers else ""
+    sys.stdout.write(f"{word}: {result.entries} entries, {result.covered} under a checkpoint{papers}\n")
     return 0 if result.verified else 1
 
 

@@ -33,7 +33,9 @@ class ModeFacts:
     heartbeat_age_s: float = 0.0
     """Since the last own heartbeat came back through the broker."""
     clock_difference_s: float = 0.0
-    """Largest difference or step between time sources."""
+    """Largest difference between time sources, or step of the clock."""
+    clock_doubted: bool = False
+    """Most units' fixes are from what the clock takes for the future, or it must be kept by a source and is not."""
     gnss_suspect: bool = False
     """Signs of spoofing or jamming."""
     zones_stale: bool = False
@@ -47,7 +49,7 @@ def degraded(facts: ModeFacts) -> tuple[Mode, ...]:
         (Mode.RISK_DEGRADED, facts.breaker_open),
         (Mode.UPLINK_LOST, not facts.customs_reachable),
         (Mode.BROKER_LOST, facts.heartbeat_age_s > BROKER_SILENT_S),
-        (Mode.CLOCK_UNTRUSTED, abs(facts.clock_difference_s) > CLOCK_STEP_S),
+        (Mode.CLOCK_UNTRUSTED, facts.clock_doubted or abs(facts.clock_difference_s) > CLOCK_STEP_S),
         (Mode.GNSS_UNTRUSTED, facts.gnss_suspect),
         (Mode.ZONES_STALE, facts.zones_stale),
         (Mode.JOURNAL_READONLY, not facts.journal_writable),

@@ -22,11 +22,23 @@ from agent.domain.declaration import (
 from agent.domain.identifiers import normal_mrn
 from agent.domain.routing import Assessment
 from agent.errors import JournalError
+from agent.journal.handover import CONFLICT, HeadConflict, HeadPosted
 from agent.risk.exchange import ActivationAnswer, ActivationRequest, RiskAnswer, RiskRequest
-from agent.web import Access, Call, FieldError, ProblemError, Reply, Route, application, decode, field_error
+from agent.web import (
+    PROBLEM_TYPE,
+    Access,
+    Call,
+    FieldError,
+    ProblemError,
+    Reply,
+    Route,
+    application,
+    decode,
+    field_error,
+)
 from simulator.customs.declarations import ValidationAnswer, jrn_is_good
-from simulator.customs.office import Checkpoint, ControlAnswer, Office, Refused, RoutingRow
-from simulator.customs.reference import ReferenceData
+from simulator.customs.office import ControlAnswer, HeadRefused, Office, Reconciliation, Refused, RoutingRow
+from simulator.customs.reference import ReferenceData, signed_reference_data
 from simulator.customs.register import Register
 from simulator.customs.store import MAX_PAGE, ActivationRecord
 
@@ -141,7 +153,7 @@ class CustomsApi:
         self._office = office
         self._clock = clock
         self.reference = reference
-        """Replaced whole when rules are read anew."""
+        """Unsigned; replaced whole when rules are read anew."""
         self.faults = faults
 
     @property
@@ -189,7 +201,9 @@ class CustomsApi:
             Route("POST", "/v1/control-results", self.record_control, "Report what a control found",
                   request=ControlResult, responses={200: ControlAnswer}, roles=("officer",), raw=True),
             Route("POST", "/v1/checkpoints", self.record_checkpoint, "Hand over a journal's head",
-                  request=Checkpoint, responses={200: Stored}, roles=("agent",)),
+                  request=HeadPosted, responses={200: Stored, 409: HeadConflict}, roles=("agent",)),
+            Route("POST", "/v1/checkpoints/reconciliations", self.reconcile, "Take a journal as it is from now on",
+                  request=Reconciliation, responses={200: Stored}, roles=("supervisor",)),
             Route("GET", "/v1/reference-data", self.reference_data, "Crossings, offices, inspections; signed",
                   responses={200: ReferenceData}),
         ]  # fmt: skip
@@ -284,15 +298,32 @@ class CustomsApi:
         now_s = self._clock.now_s()
         return Reply(content=await self._write(lambda: self._office.record_control(call.body, result, now_s)))
 
-    async def record_checkpoint(self, call: Call) -> Stored:
+    async def record_checkpoint(self, call: Call) -> Reply:
         """Newest head of an agent's journal."""
         now_s = self._clock.now_s()
-        await self._write(lambda: self._office.record_checkpoint(call.body, now_s))
+
+        def record() -> Reply:
+            try:
+                self._office.record_checkpoint(call.body, now_s)
+            except HeadRefused as refused:
+                conflict = HeadConflict(detail=str(refused), held_size=refused.held_size)
+                return Reply(conflict, CONFLICT, media_type=PROBLEM_TYPE)
+            return Reply(Stored())
+
+        return await self._write(record)
+
+    async def reconcile(self, call: Call) -> Stored:
+        """A supervisor's word that a journal is to be believed as it is now."""
+        now_s = self._clock.now_s()
+        await self._write(lambda: self._office.reconcile(call.body, now_s))
         return Stored()
 
     async def reference_data(self, _call: Call) -> ReferenceData:
-        """Reference data in force."""
-        return self.reference
+        """Reference data in force, with the revocation list as of now; signed for each answer."""
+        now_s = self._clock.now_s()
+        revocations = await self._write(lambda: self._office.revocations(now_s))
+        newest = msgspec.structs.replace(self.reference, revocations=revocations)
+        return signed_reference_data(newest, self._office.key, self._office.kid)
 
     # --- reading ---
 

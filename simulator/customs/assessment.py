@@ -17,6 +17,7 @@ import msgspec
 from agent.domain.routing import (
     ROUTING_ORDER,
     Assessment,
+    ConditionalAnswer,
     ControlLocation,
     Reason,
     ReportToLocation,
@@ -31,6 +32,10 @@ from simulator.customs.feedback import Counters, Key, learned_points
 
 MAX_REASONS = 50
 """Reasons on one card; the points of any further ones are summed in the last."""
+CONDITIONAL_VALID_S = 86_400.0
+"""A conditional answer is good for a day after it was given (choice: a lorry is linked hours before it crosses)."""
+LIST_MAX_AGE_S = 3_600.0
+"""How old the newest revocation list held by an agent may be (choice: the time for which a cut line is bridged)."""
 MODEL_VERSION = "none"
 """No learned model yet: `predictive` is 0."""
 
@@ -214,6 +219,41 @@ def _pending_card(card: ScoreCard, missing: str, book: Book) -> ScoreCard:
     channel = "yellow" if card.channel == "green" else card.channel
     kind = "RULE" if card.selection_kind == "NONE" else card.selection_kind
     return msgspec.structs.replace(card, channel=channel, reasons=(*card.reasons, reason), selection_kind=kind)
+
+
+def conditional_answer(
+    subject: Subject,
+    book: Book,
+    counters: Counters,
+    now_s: float,
+    *,
+    drawn: bool,
+    list_number: int,
+) -> ConditionalAnswer | None:
+    """The unsigned answer for the case that the line is cut at the crossing; None where it would not be "go".
+
+    Args:
+        subject: As for the live answer, with what is known at linking time.
+        drawn: The lot falls on it on one of the days on which it may be used.
+        list_number: Number of the newest revocation list.
+    """
+    answer = assess(subject, book, counters, now_s, drawn=drawn)
+    if answer.routing != Routing.TO_ENTRY.value or subject.missing is not None:
+        return None
+    return ConditionalAnswer(
+        activation_id=subject.activation_id,
+        mrn=subject.mrn,
+        version=subject.version,
+        jrn=subject.jrn,
+        crossing=subject.crossing,
+        direction=subject.direction,
+        routing=answer.routing,
+        issued_at=rfc3339(now_s),
+        not_before=rfc3339(now_s),
+        not_after=rfc3339(now_s + CONDITIONAL_VALID_S),
+        list_number=list_number,
+        list_max_age_s=LIST_MAX_AGE_S,
+    )
 
 
 def _answer(

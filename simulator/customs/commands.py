@@ -10,20 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import structlog
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta
 
 from agent.clock import Clock
 from agent.config import CHOICES, ClockTable, LogTable, NotNegative, Table, parse_tables, read_text
 from agent.errors import AlreadyRunning, ConfigError, JournalError, LinkError
+from agent.journal.verify import load_key
 from agent.keys import jwk_of, make_key, read_private_key
 from agent.logs import configure
 from agent.web import Runner, run
 from simulator.customs.api import CustomsApi, Faults, customs_application
 from simulator.customs.book import Book
 from simulator.customs.office import Office
-from simulator.customs.reference import places_of, read_crossings, reference_data, signed_reference_data
+from simulator.customs.reference import places_of, read_crossings, reference_data
 from simulator.customs.register import Register
 from simulator.customs.rule_source import load_book, shipped_rules
 from simulator.customs.store import Store
@@ -41,6 +44,8 @@ class RiskTable(Table, frozen=True):
 
     rules: str = ""
     """Folder of the rule book, relative to the configuration file; empty = the built-in one."""
+    conditional_crossings: tuple[str, ...] = ()
+    """Crossings where a lorry may go on a conditional answer while the agent is cut off; none by default."""
     random_share: Annotated[float, Meta(ge=0, le=1)] | None = None
     """Overrides the share of the book that is drawn by lot."""
 
@@ -56,6 +61,8 @@ class CustomsConfig(Table, frozen=True):
 
     risk: RiskTable = RiskTable()
     faults: FaultsTable = FaultsTable()
+    agents: dict[str, str] = msgspec.field(default_factory=dict)
+    """Agent id to file of the public key with which it signs its journal, relative to this file."""
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
 
@@ -82,6 +89,21 @@ def configured_book(config: CustomsConfig, folder: Path) -> Book:
     return book if share is None else replace(book, random_share=share)
 
 
+def agent_keys(config: CustomsConfig, folder: Path) -> dict[str, tuple[Ed25519PublicKey, ...]]:
+    """Keys with which agents sign their journals.
+
+    Raises:
+        ConfigError: a file that is no Ed25519 public key.
+    """
+    keys: dict[str, tuple[Ed25519PublicKey, ...]] = {}
+    for agent, name in config.agents.items():
+        try:
+            keys[agent] = (load_key((folder / name).read_bytes()),)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"agents.{agent}: {folder / name}: no Ed25519 public key: {error}") from error
+    return keys
+
+
 class CustomsService:
     """The running service: store, office and HTTP."""
 
@@ -99,14 +121,18 @@ class CustomsService:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         make_key(data / KEY_FILE, data / PUBLIC_FILE)
         self._key = jwk_of(read_private_key(data / KEY_FILE))
+        keys = agent_keys(config, self._folder)
         self._store = Store(data)
-        self._office = Office(Register(self._store, places_of(self._crossings)), book, self._key, KID)
+        conditional = frozenset(config.risk.conditional_crossings)
+        register = Register(self._store, places_of(self._crossings))
+        self._office = Office(register, book, self._key, KID, keys, conditional)
+        self._office.register = replace(register, conditional=self._office.conditional_answers)
         self._from_s = self._clock.now_s()
-        reference = reference_data(self._crossings, book.inspections, self._from_s)
-        signed = signed_reference_data(reference, self._key, KID)
-        self._api = CustomsApi(self._office, self._clock, signed, Faults(config.faults.risk_delay_s))
+        reference = reference_data(self._crossings, book.inspections, self._from_s, conditional)
+        self._api = CustomsApi(self._office, self._clock, reference, Faults(config.faults.risk_delay_s))
         self._runner: Runner | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> Runner:
         """Serve; port 0 = a free one.
@@ -123,6 +149,7 @@ class CustomsService:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        await asyncio.gather(*self._tasks)
         if self._runner is not None:
             await self._runner.stop()
         self._store.close()
@@ -136,11 +163,26 @@ class CustomsService:
         except ConfigError as error:
             log.error("reload_refused", reason=str(error), rule_book=self._office.book.version)
             return
+        if book.version != self._office.book.version:
+            self._tasks.add(task := asyncio.create_task(self._revoke()))
+            task.add_done_callback(self._tasks.discard)
         self._office.book = book
+        self._office.conditional = frozenset(config.risk.conditional_crossings)
         self._api.faults = Faults(config.faults.risk_delay_s)
-        reference = reference_data(self._crossings, book.inspections, self._clock.now_s())
-        self._api.reference = signed_reference_data(reference, self._key, KID)
+        self._api.reference = reference_data(
+            self._crossings, book.inspections, self._clock.now_s(), self._office.conditional
+        )
         log.info("reloaded", rule_book=book.version)
+
+    async def _revoke(self) -> None:
+        """What was answered beforehand under the old rules holds no longer."""
+        now_s = self._clock.now_s()
+        try:
+            count = await self._store.write(partial(self._office.revoke_all, now_s))
+        except JournalError as error:
+            structlog.get_logger().error("revocation_failed", reason=str(error))
+        else:
+            structlog.get_logger().info("conditional_answers_revoked", count=count)
 
     async def _sweep(self) -> None:
         while True:

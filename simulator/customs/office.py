@@ -5,26 +5,32 @@ Runs on the store's thread; the rules themselves are pure: `assessment`, machine
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc.jwk import OKPKey
+from msgspec import Meta
 
 from agent.activation.goods import ActivationFacts, ActivationVerdict, GoodsState, judge_activation
+from agent.activation.journey import reference_mrn, vehicle_of
 from agent.domain.declaration import (
     ControlResult,
     Message,
     TransportDeclaration,
 )
 from agent.domain.identifiers import activation_id, vehicle_key
-from agent.domain.routing import Assessment
+from agent.domain.routing import Assessment, ConditionalAnswer, RevocationList
 from agent.domain.times import rfc3339
 from agent.errors import PeerError
+from agent.journal.handover import CONFLICT, HeadPosted, fault_of
+from agent.journal.verify import BadCheckpoint, Checkpoint, origin_of, parse_checkpoint, verify_checkpoint
+from agent.risk.conditional import sign_conditional
 from agent.risk.exchange import (
     ActivatedDeclaration,
     ActivationAnswer,
@@ -34,7 +40,7 @@ from agent.risk.exchange import (
     RiskRequest,
     sign_assessment,
 )
-from simulator.customs.assessment import assess, feedback_keys
+from simulator.customs.assessment import CONDITIONAL_VALID_S, assess, conditional_answer, feedback_keys
 from simulator.customs.book import Book, Subject, lot, lot_key
 from simulator.customs.declarations import goods_fit_direction, time_s
 from simulator.customs.feedback import (
@@ -83,11 +89,20 @@ class ControlAnswer(Message, frozen=True):
     state: str
 
 
-class Checkpoint(Message, frozen=True):
-    """The newest signed head of an agent's journal, as C2SP signed note."""
+class Reconciliation(Message, frozen=True):
+    """A named person's word that an agent's journal, as it is now, is to be believed."""
 
-    agent: str
-    checkpoint: str
+    agent: Annotated[str, Meta(min_length=1, max_length=64)]
+    officer: Annotated[str, Meta(min_length=1, max_length=70)]
+    reason: Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class HeadRefused(Refused):
+    """A journal's head that does not continue the one that is held."""
+
+    def __init__(self, message: str, held_size: int) -> None:
+        super().__init__(CONFLICT, "$.checkpoint", message)
+        self.held_size = held_size
 
 
 @dataclass
@@ -98,6 +113,10 @@ class Office:
     book: Book
     key: OKPKey
     kid: str
+    agent_keys: Mapping[str, Sequence[Ed25519PublicKey]] = field(default_factory=dict)
+    """Keys with which agents sign their journals; heads of an agent that is not here are taken unsigned."""
+    conditional: frozenset[str] = frozenset()
+    """Crossings where a lorry may go on the authority's conditional answer while the line is cut."""
     _counters: Counters = NO_COUNTERS
     _counters_s: float = 0.0
 
@@ -289,6 +308,60 @@ class Office:
         )
         self.store.put_routing(marker, msgspec.json.encode(row))
 
+    # --- conditional answers ---
+
+    def conditional_answers(self, row: JourneyRow, now_s: float) -> tuple[dict[str, Any], ...]:
+        """Signed conditional answers for a journey; earlier ones that are not given again are revoked."""
+        declared = row.declaration
+        given: list[ConditionalAnswer] = []
+        if row.state == "READY" and not row.locked and declared.planned_crossing.crossing in self.conditional:
+            found = (self._conditional_one(mrn, version, row, now_s) for mrn, version in _carried(declared))
+            given = [answer for answer in found if answer is not None]
+        if self.store.revoke_conditional(declared.jrn, now_s, but=[one.activation_id for one in given]):
+            self.store.next_number("revocation")
+        for one in given:
+            self.store.put_conditional(one.activation_id, declared.jrn, now_s + CONDITIONAL_VALID_S)
+        return tuple(msgspec.to_builtins(sign_conditional(one, self.key, self.kid)) for one in given)
+
+    def _conditional_one(
+        self, mrn: str | None, version: int, row: JourneyRow, now_s: float
+    ) -> ConditionalAnswer | None:
+        declared = row.declaration
+        crossing = declared.planned_crossing.crossing
+        request = RiskRequest(
+            request_id="",
+            jrn=declared.jrn,
+            crossing=crossing,
+            customs_office=self.register.places.crossings.get(crossing),
+            direction=declared.direction,
+            activation_date_time=rfc3339(now_s),
+            vehicle=vehicle_of(declared),
+            declarations=(),
+        )
+        key = activation_id(mrn or "", version, declared.jrn, crossing, declared.direction)
+        subject = self._subject(ActivatedDeclaration(mrn=mrn, version=version, activation_id=key), request, row)
+        first = datetime.fromtimestamp(now_s, UTC).date()
+        days = (first, first + timedelta(seconds=CONDITIONAL_VALID_S))
+        drawn = any(
+            lot(self.store.day_secret(one.isoformat()), lot_key(subject)) < self.book.random_share for one in days
+        )
+        number = self.store.number("revocation")
+        return conditional_answer(
+            subject, self.book, self._counter_version(now_s), now_s, drawn=drawn, list_number=number
+        )
+
+    def revocations(self, now_s: float) -> RevocationList:
+        """The newest revocation list, as of now."""
+        ids = self.store.revoked(now_s)
+        return RevocationList(number=self.store.number("revocation"), issued_at=rfc3339(now_s), activation_ids=ids)
+
+    def revoke_all(self, now_s: float) -> int:
+        """After a change of rules nothing that was given under the old ones holds; how many were revoked."""
+        revoked = self.store.revoke_conditional(None, now_s)
+        if revoked:
+            self.store.next_number("revocation")
+        return revoked
+
     # --- control results, checkpoints ---
 
     def record_control(self, body: bytes, result: ControlResult, now_s: float) -> bytes:
@@ -341,17 +414,47 @@ class Office:
             keys.update(feedback_keys(subject))
         self.store.count_controls(sorted(keys), found)
 
-    def record_checkpoint(self, posted: Checkpoint, now_s: float) -> None:
+    def record_checkpoint(self, posted: HeadPosted, now_s: float) -> None:
         """Keep the newest head of an agent's journal.
 
         Raises:
-            Refused: 422 no checkpoint; 409 smaller than one before, or another root at the same size.
+            HeadRefused: 409, it does not continue the head that is held.
+            Refused: 422, no checkpoint of this agent, or not signed by its key where that is known.
         """
-        size, root = _note_head(posted.checkpoint)
-        newest = self.store.checkpoint(posted.agent)
-        if newest is not None and (size < newest[0] or (size == newest[0] and root != newest[1])):
-            raise Refused(409, "$.checkpoint", f"size {size}: size {newest[0]} with another head is held")
-        self.store.put_checkpoint(posted.agent, size, root, posted.checkpoint, rfc3339(now_s))
+        head = self._head_of(posted)
+        held = self.store.checkpoint(posted.agent)
+        fault = fault_of(held, head, posted.old_size, posted.proof)
+        if fault is not None:
+            raise HeadRefused(fault, held[0] if held else 0)
+        if held is None or head.size > held[0]:
+            self.store.put_checkpoint(posted.agent, head.size, head.root, posted.checkpoint, rfc3339(now_s))
+
+    def _head_of(self, posted: HeadPosted) -> Checkpoint:
+        keys = self.agent_keys.get(posted.agent)
+        try:
+            head = parse_checkpoint(posted.checkpoint)
+            if head.origin != origin_of(posted.agent):
+                raise BadCheckpoint(f"origin {head.origin!r}: expected {origin_of(posted.agent)!r}")
+            return head if keys is None else verify_checkpoint(posted.checkpoint, keys)
+        except BadCheckpoint as error:
+            raise Refused(422, "$.checkpoint", str(error)) from error
+
+    def reconcile(self, word: Reconciliation, now_s: float) -> None:
+        """Let go of the head that is held, so that the agent's next one is taken; who said so is kept.
+
+        Raises:
+            Refused: 404, no head of this agent is held.
+        """
+        if self.store.checkpoint(word.agent) is None:
+            raise Refused(404, "$.agent", f"no head of agent {word.agent!r} is held")
+        self.store.supersede_checkpoint(word.agent, word.officer, word.reason, rfc3339(now_s))
+
+
+def _carried(journey: TransportDeclaration) -> list[tuple[str | None, int]]:
+    """What an agent will ask for when the journey crosses: each declaration, or the empty run."""
+    if journey.empty and not journey.references:
+        return [(None, journey.version)]
+    return [(reference_mrn(one), one.version) for one in journey.references]
 
 
 _KEY_FIELDS = {
@@ -426,17 +529,3 @@ def _missing(
     if one.mrn not in {reference.reference_number for reference in journey.references}:
         return "NOT_REFERENCED"
     return None
-
-
-def _note_head(note: str) -> tuple[int, str]:
-    """Size and root of a checkpoint (C2SP tlog-checkpoint: origin, size, base64 root, one a line)."""
-    lines = note.split("\n")
-    if len(lines) < 4 or not (lines[1].isascii() and lines[1].isdigit() and len(lines[1]) <= 18):
-        raise Refused(422, "$.checkpoint", "expected origin, size and root, one a line, and a signature")
-    try:
-        root = base64.b64decode(lines[2], validate=True)
-    except ValueError as error:
-        raise Refused(422, "$.checkpoint", f"root: {error}") from error
-    if len(root) != hashlib.sha256().digest_size:
-        raise Refused(422, "$.checkpoint", f"root of {len(root)} bytes: expected 32")
-    return int(lines[1]), lines[2]

@@ -10,6 +10,7 @@ from joserfc.jwk import OKPKey
 
 from agent.domain.declaration import Message
 from agent.domain.instruction import REFERENCE_TYPE
+from agent.domain.routing import RevocationList
 from agent.domain.signed import sign
 from agent.domain.times import rfc3339
 from simulator.customs.book import Inspection
@@ -26,6 +27,8 @@ class CrossingReference(Message, frozen=True):
     neighbour: str | None = None
     unmanned: bool | None = None
     opening_hours: str | None = None
+    when_cut: str = "hold"
+    """What an agent that is cut off does here: `hold`, or `conditional` (design/risk.md section 9)."""
 
 
 class OfficeReference(Message, frozen=True):
@@ -37,7 +40,7 @@ class OfficeReference(Message, frozen=True):
     opening_hours: str | None = None
     phone: str | None = None
     when_cut: str = "hold"
-    """What an agent that is cut off does here (design/risk.md section 9)."""
+    """The same for a whole office: `conditional` only where it is at each of its crossings."""
 
 
 class InspectionReference(Message, frozen=True):
@@ -46,14 +49,6 @@ class InspectionReference(Message, frozen=True):
     id: str
     order: int
     locations: tuple[str, ...]
-
-
-class RevocationList(Message, frozen=True):
-    """Conditional answers that no longer hold."""
-
-    number: int = 0
-    issued_at: str | None = None
-    activation_ids: tuple[str, ...] = ()
 
 
 class ReferenceData(Message, frozen=True):
@@ -100,14 +95,33 @@ def places_of(crossings: tuple[CrossingReference, ...]) -> Places:
 
 
 def reference_data(
-    crossings: tuple[CrossingReference, ...], inspections: tuple[Inspection, ...], from_s: float
+    crossings: tuple[CrossingReference, ...],
+    inspections: tuple[Inspection, ...],
+    from_s: float,
+    conditional: frozenset[str] = frozenset(),
 ) -> ReferenceData:
-    """Unsigned reference data; its version is a digest of its content."""
+    """Unsigned reference data; its version is a digest of its content.
+
+    Args:
+        crossings, inspections: What there is.
+        from_s: Since when it holds, UTC seconds.
+        conditional: Crossings where the authority's conditional answers count while the line is cut.
+    """
+    crossings = tuple(
+        msgspec.structs.replace(one, when_cut="conditional") if one.id in conditional else one for one in crossings
+    )
     by_office: dict[str, list[str]] = {}
     for crossing in crossings:
         if crossing.customs_office is not None:
             by_office.setdefault(crossing.customs_office, []).append(crossing.id)
-    offices = tuple(OfficeReference(number=one, crossings=tuple(by_office[one])) for one in sorted(by_office))
+    offices = tuple(
+        OfficeReference(
+            number=one,
+            crossings=tuple(by_office[one]),
+            when_cut="conditional" if conditional.issuperset(by_office[one]) else "hold",
+        )
+        for one in sorted(by_office)
+    )
     kinds = tuple(InspectionReference(id=one.id, order=one.order, locations=one.locations) for one in inspections)
     digest = hashlib.sha256(msgspec.json.encode((crossings, offices, kinds))).hexdigest()
     return ReferenceData(

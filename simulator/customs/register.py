@@ -5,9 +5,10 @@ Runs on the store's thread, inside a transaction; the rules themselves are pure 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -47,12 +48,21 @@ MAX_REVALIDATED = 1_000
 LIVE = ("READY", "NOT_READY")
 
 
+Conditional = Callable[[JourneyRow, float], tuple[dict[str, Any], ...]]
+
+
+def _no_conditional(_row: JourneyRow, _now_s: float) -> tuple[dict[str, Any], ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Register:
     """What the trade declares."""
 
     store: Store
     places: Places
+    conditional: Conditional = _no_conditional
+    """Makes the conditional answers of a journey whose row of the feed is written; inside its transaction."""
 
     # --- goods declarations ---
 
@@ -233,6 +243,7 @@ class Register:
             goods=tuple(one.declaration for one in goods if one is not None),
             rule_failures=row.failures,
             control_results=self.store.control_results(journey.jrn),
+            conditional=self.conditional(row, now_s),
         )
         self.store.put_journey(row, feed_row, now_s, expires_s)
 

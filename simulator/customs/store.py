@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import hashlib
 import os
@@ -74,6 +75,15 @@ CREATE TABLE checkpoint(
   agent TEXT PRIMARY KEY, size INTEGER NOT NULL, root TEXT NOT NULL, body TEXT NOT NULL,
   received_at TEXT NOT NULL) STRICT;
 """
+ADDED = """
+CREATE TABLE IF NOT EXISTS superseded_checkpoint(
+  agent TEXT NOT NULL, size INTEGER NOT NULL, root TEXT NOT NULL, body TEXT NOT NULL, received_at TEXT NOT NULL,
+  officer TEXT NOT NULL, reason TEXT NOT NULL, superseded_at TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS conditional(
+  activation_id TEXT PRIMARY KEY, jrn TEXT NOT NULL, until_ms INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS conditional_jrn ON conditional(jrn);
+"""
+"""Tables that came later; older registers get them when they are opened."""
 
 
 _ACTIVATION_COLUMNS = (
@@ -427,18 +437,51 @@ class Store:
         }
         return Counters(counts, counts.get(("", "all"), Count()), self.number("result"))
 
+    # --- conditional answers ---
+
+    def put_conditional(self, activation_id: str, jrn: str, until_s: float) -> None:
+        """Note that a conditional answer was given; one that was revoked holds again."""
+        self._db.execute("INSERT OR REPLACE INTO conditional VALUES(?, ?, ?, 0)", (activation_id, jrn, _ms(until_s)))
+
+    def revoke_conditional(self, jrn: str | None, now_s: float, but: Iterable[str] = ()) -> int:
+        """Revoke what was given for a journey (None = for all) and has not run out; how many."""
+        kept = set(but)
+        given = self._db.execute(
+            "SELECT activation_id FROM conditional WHERE revoked = 0 AND until_ms > ? AND (? IS NULL OR jrn = ?)",
+            (_ms(now_s), jrn, jrn),
+        ).fetchall()
+        gone = [(str(row[0]),) for row in given if row[0] not in kept]
+        self._db.executemany("UPDATE conditional SET revoked = 1 WHERE activation_id = ?", gone)
+        return len(gone)
+
+    def revoked(self, now_s: float) -> tuple[str, ...]:
+        """Ids of revoked conditional answers that have not run out; what has is forgotten."""
+        self._db.execute("DELETE FROM conditional WHERE until_ms <= ?", (_ms(now_s),))
+        rows = self._db.execute("SELECT activation_id FROM conditional WHERE revoked = 1 ORDER BY activation_id")
+        return tuple(str(row[0]) for row in rows)
+
     # --- checkpoints ---
 
-    def checkpoint(self, agent: str) -> tuple[int, str] | None:
+    def checkpoint(self, agent: str) -> tuple[int, bytes] | None:
         """Size and root of the newest checkpoint of an agent."""
         row = self._first("SELECT size, root FROM checkpoint WHERE agent = ?", agent)
-        return (int(row[0]), str(row[1])) if row else None
+        return (int(row[0]), base64.b64decode(row[1])) if row else None
 
-    def put_checkpoint(self, agent: str, size: int, root: str, body: str, received_at: str) -> None:
+    def put_checkpoint(self, agent: str, size: int, root: bytes, body: str, received_at: str) -> None:
         """Keep the newest checkpoint of an agent."""
         self._db.execute(
-            "INSERT OR REPLACE INTO checkpoint VALUES(?, ?, ?, ?, ?)", (agent, size, root, body, received_at)
+            "INSERT OR REPLACE INTO checkpoint VALUES(?, ?, ?, ?, ?)",
+            (agent, size, base64.b64encode(root).decode(), body, received_at),
         )
+
+    def supersede_checkpoint(self, agent: str, officer: str, reason: str, at: str) -> None:
+        """Put the newest checkpoint of an agent among the superseded ones, with who said so."""
+        self._db.execute(
+            "INSERT INTO superseded_checkpoint SELECT agent, size, root, body, received_at, ?, ?, ? "
+            "FROM checkpoint WHERE agent = ?",
+            (officer, reason, at, agent),
+        )
+        self._db.execute("DELETE FROM checkpoint WHERE agent = ?", (agent,))
 
     # --- below ---
 
@@ -480,6 +523,7 @@ def _opened(path: Path) -> apsw.Connection:
     elif version != SCHEMA_VERSION:
         db.close()
         raise JournalError(f"{path}: schema version {version}: expected {SCHEMA_VERSION}")
+    db.execute(ADDED)
     return db
 
 

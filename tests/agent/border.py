@@ -98,6 +98,9 @@ class Border:
         states = [one for one in self.records.values() if isinstance(one, InstructionState)]
         return [one for one in states if unit in (one.unit, *one.units)]
 
+    def waiting(self) -> list[InstructionState]:
+        return [one for one in self.records.values() if isinstance(one, InstructionState) and one.waiting]
+
     def zone(self, zone_id: str) -> BorderZone | None:
         return self.zones.by_id.get(zone_id)
 

@@ -22,6 +22,7 @@ from agent.errors import JournalError
 from agent.ingest.feed import FEED_PATH
 from agent.keys import make_key
 from agent.pipeline import Happened
+from agent.status.modes import Mode
 from simulator.parts import free_ports
 from simulator.serial_unit import SerialReceiver
 from tests.agent.far_side import customs_service, says
@@ -160,6 +161,36 @@ async def test_a_feed_page_that_is_not_on_disk_is_asked_for_again(folder: Path) 
                 await asyncio.wait([task])
             assert isinstance(task.exception(), JournalError) and app.condition.marker == 0
         assert {one.query for one in customs.asked if one.path == FEED_PATH} == {"marker=0&limit=1000"}
+
+
+def refusing_heads(pages: Callable[[Any], Awaitable[Any]], refused: list[bool]) -> Callable[[Any], Awaitable[Any]]:
+    """A customs service that holds a longer journal of this agent while `refused` says so."""
+
+    async def answer(request: Any) -> Any:
+        if request.path == "/v1/checkpoints":
+            conflict = b'{"title":"Conflict","status":409,"detail":"held","heldSize":1000000}'
+            return await says(*((409, conflict) if refused[0] else (200,)))(request)
+        return await pages(request)
+
+    return answer
+
+
+async def test_a_journal_that_customs_does_not_know_takes_nothing_until_it_is_reconciled(folder: Path) -> None:
+    async with customs_service() as customs:
+        refused = [True]
+        customs.always = refusing_heads(feed_of(), refused)
+        async with running(configure(folder, customs.url)) as (app, _task):
+            await until(lambda: app.condition.mode is Mode.JOURNAL_READONLY)
+            assert not app.condition.ready(app.parts)["journal"]
+            entries = app.condition.entries
+            await app.parts.pipeline.submit(Happened((ModeChanged("NORMAL"),)))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await app.parts.pipeline.record(ModeChanged("NORMAL"))
+            assert app.condition.entries == entries
+            refused[0] = False
+            await until(lambda: app.condition.mode is not Mode.JOURNAL_READONLY)
+            await until(lambda: app.condition.entries >= entries + 2)
 
 
 async def test_a_reload_swaps_the_zones_and_a_bad_file_changes_nothing(folder: Path) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from agent.clock import Clock
+from agent.clock import Clock, SteadyClock, is_synchronised
 
 
 def test_without_speedup_it_is_the_wall() -> None:
@@ -56,3 +56,24 @@ async def test_a_time_that_has_passed_is_due_at_once() -> None:
     with pytest.raises(TimeoutError):
         async with Clock().timeout(-5.0):
             await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("step_s", [3_600.0, -3_600.0, 86_400.0, -1_800_000_000.0])
+def test_a_step_of_the_systems_clock_moves_no_deadline(step_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, wall = SteadyClock(), time.time
+    due_s = clock.now_s() + 8.0
+    monkeypatch.setattr(time, "time", lambda: wall() + step_s)
+    assert 6.0 < due_s - clock.now_s() <= 8.0
+    assert clock.stepped_s() == pytest.approx(step_s, abs=1.0)
+    clock.follow()
+    assert clock.now_s() == pytest.approx(wall() + step_s, abs=1.0)
+    assert clock.stepped_s() == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_steady_clock_runs_at_the_pace_of_the_others() -> None:
+    origin_s = time.time() - 50.0
+    assert SteadyClock(20.0, origin_s).now_s() == pytest.approx(Clock(20.0, origin_s).now_s(), abs=1.0)
+
+
+def test_the_kernel_can_be_asked() -> None:
+    assert is_synchronised() in (True, False, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -72,7 +73,9 @@ def test_init_makes_a_box_that_is_good_as_it_is(box: Path) -> None:
     assert stat.S_IMODE((box / "keys" / "agent.key.pem").stat().st_mode) == 0o600
     assert {path.name for path in (box / "broker").iterdir()} == {"nats.conf", "mosquitto.conf"}
     unit = (box / "borderlane-agent.service").read_text("utf-8")
-    assert f'agent --config "{box.resolve()}/borderlane.toml"' in unit and "@" not in unit
+    assert f'agent --config "{box.resolve()}/borderlane.toml"' in unit
+    assert not re.search("@[A-Z]+@", unit)
+    assert {"Type=notify", "WatchdogSec=5", "Restart=always", "RestartSec=0.2"} <= set(unit.splitlines())
     assert "Restart=always" in unit and "StartLimitIntervalSec=0" in unit
 
 

@@ -163,6 +163,41 @@ def test_ports_that_may_be_recorded(capture: str) -> None:
     assert len(config.capture.ports) == 1
 
 
+UNITS = 'units = { "352093086403655" = "lorry-7" }'
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("port = 5027", "Object missing required field `units`"),
+        (f"port = 5027\n{UNITS}", "units are not authenticated: expected private_network = true, or tls_certificate"),
+        (f"port = 5027\n{UNITS}\ntls_key = 'k.pem'", "units are not authenticated"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\ntls_key = 'k.pem'", "expected both or neither"),
+        (f"port = 5027\n{UNITS}\ntls_key = 'k'\ntls_certificate = 'c'\nudp = true", "udp: not encrypted"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'gt06'", "expected one of teltonika, ruptela"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'ruptela'\nudp = true", "only teltonika has UDP"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'ruptela'\ndisplay = '{{text}}'", "takes commands"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\ndisplay = 'text'", "display: expected {text} in it"),
+        (f"port = 5027\n{UNITS}\nprivate_network = true\nlanguage = 'rm'", "expected one of de, en, fr, it, pl"),
+        ('port = 5027\nprivate_network = true\nunits = { "35" = "a" }', "regex '^[0-9]{15}$'"),
+        (
+            'port = 5027\nprivate_network = true\nunits = { "352093086403655" = "a", "352093086403663" = "a" }',
+            "two IMEIs for one unit",
+        ),
+    ],
+)
+def test_a_listener_that_does_not_fit_together_is_refused(lines: str, said: str) -> None:
+    (fault,) = faults(f"[[listener]]\n{lines}\n")
+    assert fault.startswith("box.toml: listener") and said in fault
+
+
+def test_a_listener_needs_a_private_line_or_tls() -> None:
+    private = parse_config(f"[[listener]]\nport = 5027\nprivate_network = true\n{UNITS}\n", "box.toml").listener[0]
+    assert (private.protocol, private.udp, private.units) == ("teltonika", False, {"352093086403655": "lorry-7"})
+    tls = f"[[listener]]\nport = 5027\ntls_certificate = 'c.pem'\ntls_key = 'k.pem'\n{UNITS}\n"
+    assert parse_config(tls, "box.toml").listener[0].tls_key == "k.pem"
+
+
 DEVICES = PORTS + "[[serial]]\nunit = 'relays'\npath = '/dev/c'\nrole = 'modbus'\nparity = 'even'\n"
 OUTPUT = "[[output]]\nid = 'o1'\ndevice = 'sign'\ncrossing = 'thayngen'\n"
 RELAY = "[[output]]\nid = 'o2'\ndevice = 'relays'\ncrossing = 'thayngen'\n"
@@ -207,38 +242,3 @@ def test_outputs_of_both_sorts_of_device() -> None:
 
 def test_a_parity_that_is_none_is_refused() -> None:
     assert "expected one of none, even, odd" in faults(DEVICES.replace("even", "mark"))[0]
-
-
-UNITS = 'units = { "352093086403655" = "lorry-7" }'
-
-
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        ("port = 5027", "Object missing required field `units`"),
-        (f"port = 5027\n{UNITS}", "units are not authenticated: expected private_network = true, or tls_certificate"),
-        (f"port = 5027\n{UNITS}\ntls_key = 'k.pem'", "units are not authenticated"),
-        (f"port = 5027\n{UNITS}\nprivate_network = true\ntls_key = 'k.pem'", "expected both or neither"),
-        (f"port = 5027\n{UNITS}\ntls_key = 'k'\ntls_certificate = 'c'\nudp = true", "udp: not encrypted"),
-        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'gt06'", "expected one of teltonika, ruptela"),
-        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'ruptela'\nudp = true", "only teltonika has UDP"),
-        (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'ruptela'\ndisplay = '{{text}}'", "takes commands"),
-        (f"port = 5027\n{UNITS}\nprivate_network = true\ndisplay = 'text'", "display: expected {text} in it"),
-        (f"port = 5027\n{UNITS}\nprivate_network = true\nlanguage = 'rm'", "expected one of de, en, fr, it, pl"),
-        ('port = 5027\nprivate_network = true\nunits = { "35" = "a" }', "regex '^[0-9]{15}$'"),
-        (
-            'port = 5027\nprivate_network = true\nunits = { "352093086403655" = "a", "352093086403663" = "a" }',
-            "two IMEIs for one unit",
-        ),
-    ],
-)
-def test_a_listener_that_does_not_fit_together_is_refused(lines: str, said: str) -> None:
-    (fault,) = faults(f"[[listener]]\n{lines}\n")
-    assert fault.startswith("box.toml: listener") and said in fault
-
-
-def test_a_listener_needs_a_private_line_or_tls() -> None:
-    private = parse_config(f"[[listener]]\nport = 5027\nprivate_network = true\n{UNITS}\n", "box.toml").listener[0]
-    assert (private.protocol, private.udp, private.units) == ("teltonika", False, {"352093086403655": "lorry-7"})
-    tls = f"[[listener]]\nport = 5027\ntls_certificate = 'c.pem'\ntls_key = 'k.pem'\n{UNITS}\n"
-    assert parse_config(tls, "box.toml").listener[0].tls_key == "k.pem"

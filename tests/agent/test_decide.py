@@ -29,6 +29,7 @@ from agent.activation.events import (
     OfficerDecided,
     Progressed,
     ReceiptArrived,
+    ReceiverDoubted,
     RiskAnswered,
     UnitHeard,
     WitnessSeen,
@@ -812,7 +813,7 @@ STEPS = st.one_of(
         st.sampled_from(["READY", "READY", "NOT_READY", "CANCELLED", "?"]),
     ),
     st.tuples(st.just("wait"), st.sampled_from([1.0, 8.0, 70.0, 2_000.0, 90_000.0])),
-    st.tuples(st.just("other"), st.integers(0, 6), UNITS),
+    st.tuples(st.just("other"), st.integers(0, 7), UNITS),
 )
 
 
@@ -855,6 +856,7 @@ def play(border: Border, step: tuple, number: int) -> object:
                 WitnessSeen("cam-1", "ANPR", border.now_s),
                 ModeChanged("RISK_DEGRADED", ("RISK_DEGRADED",)),
                 UnitHeard(unit, border.now_s),
+                ReceiverDoubted(unit, "week_rollover"),
                 Progressed(unit, EntryFacts(border.now_s, 0.0, 30.0, 20.0)),
                 OfficerActivated("JRN-1", "A. Muster", "officer", "by hand"),
             )[which]
@@ -924,7 +926,67 @@ def check_answered(border, state, instruction):
             assert answer.assessment.routing == "TO_ENTRY"
 
 
+def test_a_receiver_whose_dates_are_not_believed_is_an_alarm_until_it_is_over():
+    border = Border()
+    doubted = border.take(ReceiverDoubted("u1", "clock_disagrees"))
+    assert [(one.name, one.unit) for one in doubted.effects if isinstance(one, RaiseAlarm)] == [
+        ("RECEIVER_DOUBTED", "u1")
+    ]
+    over = border.take(ReceiverDoubted("u1", "NONE"))
+    assert not [one for one in over.effects if isinstance(one, RaiseAlarm)]
+    assert [
+        entry.facts["reason"] for entry in (*doubted.entries, *over.entries) if entry.kind == "RECEIVER_DOUBTED"
+    ] == [
+        "clock_disagrees",
+        "NONE",
+    ]
+
+
 def check_due_only_earlier(old, new):
     if new is not None and new.round == old.round and old.due_s is not None:
         assert new.due_s <= old.due_s
         assert new.limit_s <= old.limit_s
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("RISK_DEGRADED", "HOLD NO_ANSWER"),
+        ("UPLINK_LOST", "HOLD NO_ANSWER"),
+        ("CLOCK_UNTRUSTED", "HOLD CLOCK_UNTRUSTED"),
+    ],
+)
+def test_when_nobody_waits_any_more_those_who_do_are_told_hold_at_once(mode: str, told: str) -> None:
+    border = at_activation()
+    assert border.told is None
+    border.take(ModeChanged(mode, (mode,)), after_s=0.5)
+    assert border.told == told
+    border.answer()
+    assert border.told == told, "what comes late is never obeyed"
+
+
+@pytest.mark.parametrize("mode", ["NORMAL", "BROKER_LOST", "GNSS_UNTRUSTED"])
+def test_other_modes_leave_a_running_budget_alone(mode: str) -> None:
+    border = at_activation()
+    border.take(ModeChanged(mode, () if mode == "NORMAL" else (mode,)), after_s=0.5)
+    assert border.told is None
+    border.answer()
+    assert border.told == "GO RELEASED"
+
+
+def test_a_budget_that_is_decided_is_not_touched_by_a_mode() -> None:
+    border = at_activation()
+    border.answer()
+    border.take(ModeChanged("RISK_DEGRADED", ("RISK_DEGRADED",)), after_s=0.5)
+    assert border.told == "GO RELEASED"
+
+
+@pytest.mark.parametrize("mode", ["GNSS_UNTRUSTED", "ZONES_STALE"])
+def test_where_presence_is_not_certain_nobody_is_let_go(mode: str) -> None:
+    border = Border()
+    border.feed(journey())
+    border.cross(TRACKING)
+    border.cross(ACTIVATION, facts={"degraded": (mode,)})
+    assert border.told == "HOLD PRESENCE_UNCONFIRMED"
+    border.answer()
+    assert border.told == "HOLD PRESENCE_UNCONFIRMED"

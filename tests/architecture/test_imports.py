@@ -75,8 +75,8 @@ def test_each_outside_thing_has_few_owners(outer: str) -> None:
         "pymodbus": {"firmware_bridge.modbus_output"},
         "apsw": {
             "agent.journal.commands", "agent.journal.database", "agent.journal.evidence", "agent.journal.examine",
-            "agent.journal.page_check", "agent.journal.reader", "agent.journal.store", "agent.journal.tables",
-            "simulator.customs.store",
+            "agent.journal.page_check", "agent.journal.papers", "agent.journal.reader", "agent.journal.retention",
+            "agent.journal.store", "agent.journal.tables", "simulator.customs.store",
         },
         "sqlite3": set(),
     }  # fmt: skip

@@ -95,12 +95,12 @@ def killed_at(folder: Path, commits: int, point: int, ack_first: bool = False) -
     return (told[-1] + 1 if told else 0), status == 0
 
 
-def look(folder: Path, reference: Reference, promised: int) -> list[str]:
+def look(folder: Path, reference: Reference, promised: int, killed: int = 1) -> list[str]:
     """What is wrong after a crash; the folder may not even be a journal yet."""
 
     def work(pipe: int) -> None:
         open_store(folder).close()  # recovers, and looks everything over
-        fault = reference.fault(picture_of(folder), promised)
+        fault = reference.fault(picture_of(folder), promised, killed)
         faults = [*integrity_faults(folder), *([fault] if fault else [])]
         os.write(pipe, f"{len(faults)}\n".encode())
         if faults:
@@ -152,7 +152,7 @@ def kills_again(root: Path, commits: int, every: int, reference: Reference) -> d
                 shutil.copytree(first, kept)
             more, _ = killed_at(kept, commits, second)
             count += 1
-            faults = look(kept, reference, max(promised, more))
+            faults = look(kept, reference, max(promised, more), killed=2)
             bad += [f"points {point} and {second}: {fault}" for fault in faults]
     return {"points": count, "bad": bad}
 

@@ -23,7 +23,7 @@ from agent.errors import JournalError
 from agent.journal import database
 from tests.faults.crash_points import in_child
 from tests.faults.power_cuts import Disk, put, read_disk
-from tests.faults.workload import ENTRIES_A_COMMIT, SteppedClock, open_store, picture_of, run
+from tests.faults.workload import ENTRIES_A_COMMIT, START_S, SteppedClock, batch_of, open_store, picture_of
 
 COMMITS = 30
 DATABASE, LOG = database.FILE_NAME, f"{database.FILE_NAME}-wal"
@@ -56,22 +56,27 @@ HURTS: dict[str, Hurt] = {"flip": flip, "overwrite": overwrite, "zero": zero, "c
 
 def killed_at_work(folder: Path) -> list[Disk]:
     """Files as a kill leaves them after each promised commit; the last are those that get hurt."""
-    kept: list[Disk] = []
 
     def work(_pipe: int) -> None:
-        def tell(step: int) -> None:
-            if step % 2 == 0:
-                shutil.copytree(folder, folder.with_name(f"kept-{step // 2:03d}"))
-            if step == 2 * (COMMITS - 1):
-                os._exit(0)
-
-        asyncio.run(run(folder, COMMITS, tell))
+        asyncio.run(commits(folder))
+        os._exit(0)  # without closing
 
     in_child(work)
+    kept = []
     for aside in sorted(folder.parent.glob("kept-*")):
         kept.append(read_disk(aside))
         shutil.rmtree(aside)
     return kept
+
+
+async def commits(folder: Path) -> None:
+    """Commits a second apart, without a purge, so that the log holds several; a copy after each."""
+    store = open_store(folder)
+    for number in range(COMMITS):
+        SteppedClock.at_s = START_S + number
+        await store.commit(batch_of(number))
+        await store._run(store._writing, lambda: None)  # what follows the answer is done, too: nothing moves
+        shutil.copytree(folder, folder.with_name(f"kept-{number:03d}"))
 
 
 def opened(folder: Path) -> str | None:
@@ -107,12 +112,12 @@ def verdict(folder: Path, whole: dict[str, Any]) -> tuple[str, str | None]:
 
 def main(count: int, root: Path, seed: int = 1) -> dict[str, Any]:
     dice = random.Random(seed)
-    SteppedClock.at_s = 1_795_341_600.0
+    SteppedClock.at_s = START_S
     kept = killed_at_work(root / "work")
     disk, folder = kept[-1], root / "data"
     folder.mkdir()
     put(folder, disk)
-    assert opened(folder) is None
+    assert len(kept) == COMMITS and opened(folder) is None
     whole = picture_of(folder)
     outcomes: Counter[str] = Counter()
     bad: list[str] = []

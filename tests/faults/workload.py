@@ -179,9 +179,12 @@ class Reference:
         """What is on disk when so many steps are done."""
         return self.pictures[steps - 1] if steps else self.started
 
-    def fault(self, seen: dict[str, Any], steps: int) -> str | None:
-        """What is wrong with a picture after so many promised steps: none, or one more, may be there besides."""
-        wanted = [self.after(steps), *self.pictures[steps : steps + 1]]
+    def fault(self, seen: dict[str, Any], steps: int, unheard: int = 1) -> str | None:
+        """What is wrong with a picture after so many promised steps.
+
+        A step may be on disk whose promise was not heard any more: one for each process that was killed.
+        """
+        wanted = [self.after(steps), *self.pictures[steps : steps + unheard]]
         if seen in wanted:
             return None
         differ = [name for name in seen if seen[name] != wanted[0][name]]

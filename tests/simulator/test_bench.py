@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from simulator.bench import detection
 from simulator.bench_bridge import bridge
 from simulator.bench_figure import Figure
+from simulator.bench_journal import journal, start
 from simulator.bench_load import INSIDE_SHARE, make_load, small_zones
 from simulator.cli import tree
 from zones.catalogue import shipped_zone_set
@@ -82,3 +83,11 @@ def test_the_command_prints_a_table_or_one_json_document():
     assert result.exit_code == 0, result.output
     assert [f.id for f in msgspec.json.decode(result.stdout, type=list[Figure])] == ENGINE
     assert run.invoke(app, ["bench", "nonsense"]).exit_code == 2
+
+
+def test_journal_and_start_are_measured() -> None:
+    figures = [*journal(lambda _words: None, scale=0.02), *start(lambda _words: None, scale=0.002)]
+    assert [figure.id for figure in figures] == [
+        "journal.single", "journal.commitP99Ms", "journal.grouped", "start.coldS", "start.recoverS",
+    ]  # fmt: skip
+    assert all(figure.value > 0.0 for figure in figures)

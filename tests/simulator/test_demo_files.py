@@ -17,6 +17,7 @@ from simulator.demo_files import (
     Ports,
     agent_toml,
     customs_toml,
+    every_second_crossing,
     listener_toml,
     lorries_config,
     room_toml,
@@ -90,10 +91,19 @@ def test_all_parts_are_told_the_same_places(tmp_path: Path) -> None:
 def test_agent_and_lorries_agree_on_the_listener_and_its_units(tmp_path: Path) -> None:
     layout = Layout(tmp_path, Ports(8090, 8091, 8092, 8093, 8094))
     place, units = BrokerPlace("127.0.0.1", layout.ports.broker, "5"), avl_units("ab", 60)
-    text = agent_toml(layout, place, ClockTable(), ()) + listener_toml(layout, units)
+    text = agent_toml(layout, place, ClockTable(), (), layout.customs_url) + listener_toml(layout, units)
     (listener,) = parse_config(text, "agent.toml").listener
     assert listener.units == {imei_of(number): unit for number, unit in units.items()} and len(units) > 1
     assert listener.private_network and listener.host == "127.0.0.1"
     lorries = lorries_config(layout, place, ClockTable(), RunTable())
     assert (lorries.avl.host, lorries.avl.port) == (listener.host, listener.port) == ("127.0.0.1", 8094)
     assert listener_toml(layout, {}) == "" == listener_toml(Layout(tmp_path, Ports(1, 2, 3, 4)), units)
+
+
+def test_conditional_answers_count_at_every_second_crossing_where_that_is_asked_for() -> None:
+    crossings = every_second_crossing()
+    assert len(crossings) == 32 and list(crossings) == sorted(crossings)
+    text = customs_toml(ClockTable(), crossings)
+    assert parse_tables(text, "customs.toml", CustomsConfig, CHOICES, {}).risk.conditional_crossings == crossings
+    default = parse_tables(customs_toml(ClockTable()), "customs.toml", CustomsConfig, CHOICES, {})
+    assert default.risk.conditional_crossings == ()

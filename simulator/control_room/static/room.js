@@ -255,7 +255,8 @@ let agentsShown = "";
 function showAgents(agents) {
   const texts = agents.map((agent) => {
     const modes = agent.degraded?.length ? agent.degraded.join(", ") : agent.mode;
-    return `${agent.agent}: ${modes.replaceAll("_", " ").toLowerCase()}`;
+    const held = agent.checkpointHeld == null ? "" : `, ${agent.checkpointHeld} entries attested`;
+    return `${agent.agent}: ${modes.replaceAll("_", " ").toLowerCase()}${held}`;
   });
   if (texts.join("\n") === agentsShown) return;
   agentsShown = texts.join("\n");

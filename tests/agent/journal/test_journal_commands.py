@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -157,3 +159,11 @@ def test_a_database_by_another_name_is_not_mistaken_for_its_neighbour(data, tmp_
     other.write_bytes((data / database.FILE_NAME).read_bytes())
     result = run("verify", other, "--key", tmp_path / "agent.pub.pem")
     assert (result.exit_code, "expected --data" in result.stderr) == (2, True)
+
+
+def test_who_verifies_loads_no_broker_no_http_and_no_geometry():
+    """`journal verify` is a light command: it starts quickly and needs few packages."""
+    code = "import sys, agent.journal.commands; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    heavy = {"aiohttp", "shapely", "numpy", "paho", "joserfc", "structlog", "asyncio"}
+    assert heavy & set(done.stdout.split()) == set()

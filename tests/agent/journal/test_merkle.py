@@ -14,6 +14,7 @@ from agent.journal.merkle import (
     CHECKPOINT_EVERY_S,
     CompactRange,
     checkpoint_due,
+    consistency_onward,
     consistency_proof,
     inclusion_proof,
     sign_checkpoint,
@@ -193,3 +194,18 @@ def test_another_key_is_not_believed():
     text = sign_checkpoint("box-1", tree_of(leaves_of(3)), Ed25519PrivateKey.generate())
     with pytest.raises(BadCheckpoint, match="not signed by this key"):
         verify_checkpoint(text, [KEY.public_key()])
+
+
+@given(st.integers(1, 130), st.integers(0, 130))
+def test_the_proof_from_the_peaks_is_the_proof_from_all_leaves(old_size, added):
+    hashes = [leaf_hash(str(number).encode()) for number in range(old_size + added)]
+    old = CompactRange().extend(hashes[:old_size])
+    proof = consistency_onward(old, hashes[old_size:])
+    assert proof == consistency_proof(hashes, old_size)
+    new = old.extend(hashes[old_size:])
+    assert verify_consistency(old.size, old.root(), new.size, new.root(), proof)
+
+
+def test_no_proof_begins_with_nothing():
+    with pytest.raises(ValueError, match="old size 0"):
+        consistency_onward(CompactRange(), [])

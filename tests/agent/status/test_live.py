@@ -38,7 +38,7 @@ def used() -> Metrics:
     metrics.fix_to_instruction.observe(0.15)
     metrics.risk.observe(0.3)
     metrics.commit.observe(0.004)
-    metrics.refusals.labels("serial").inc()
+    metrics.refusals.labels("serial", "bad_checksum").inc()
     metrics.alarms.labels("BREACH").inc()
     metrics.link_up.labels("broker").set(True)
     metrics.mode.labels("NORMAL").set(True)

@@ -16,6 +16,7 @@ from agent.status.modes import Mode, ModeFacts, degraded, worst
         (ModeFacts(heartbeat_age_s=3.0), ()),
         (ModeFacts(heartbeat_age_s=3.1), (Mode.BROKER_LOST,)),
         (ModeFacts(clock_difference_s=-2.5), (Mode.CLOCK_UNTRUSTED,)),
+        (ModeFacts(clock_doubted=True), (Mode.CLOCK_UNTRUSTED,)),
         (ModeFacts(gnss_suspect=True), (Mode.GNSS_UNTRUSTED,)),
         (ModeFacts(zones_stale=True), (Mode.ZONES_STALE,)),
         (ModeFacts(journal_writable=False), (Mode.JOURNAL_READONLY,)),
@@ -30,7 +31,7 @@ FACTS = st.builds(
     *[st.booleans()] * 2,
     st.floats(0, 10),
     st.floats(-5, 5),
-    *[st.booleans()] * 3,
+    *[st.booleans()] * 4,
 )
 
 

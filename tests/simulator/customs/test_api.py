@@ -180,10 +180,14 @@ async def test_control_results_and_checkpoints(tmp_path: Path, goods: Make, jour
         assert page["rows"][-1]["controlResults"][0]["officer"] == "Meier"
         _, routing = await call(session, "GET", "/v1/routing")
         assert [row["routing"] for row in routing["rows"]] == ["TO_ENTRY"]
-        head = {"agent": "box-1", "checkpoint": f"o\n7\n{'A' * 43}=\n\n— box-1 c2ln\n"}
+        head = {"agent": "box-1", "checkpoint": f"borderlane/box-1\n7\n{'A' * 43}=\n\n— box-1 c2ln\n"}
         assert (await call(session, "POST", "/v1/checkpoints", head)) == (200, {"status": "ok"})
         head["checkpoint"] = head["checkpoint"].replace("7", "6", 1)
-        assert (await call(session, "POST", "/v1/checkpoints", head))[0] == 409
+        status, conflict = await call(session, "POST", "/v1/checkpoints", head)
+        assert (status, conflict["heldSize"], conflict["status"]) == (409, 7, 409)
+        word = {"agent": "box-1", "officer": "Muster", "reason": "disk replaced"}
+        assert (await call(session, "POST", "/v1/checkpoints/reconciliations", word))[0] == 200
+        assert (await call(session, "POST", "/v1/checkpoints", head))[0] == 200
 
 
 async def test_the_description_is_valid_and_names_every_call_of_the_contract(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """simulator/customs/office.py on a real database: activation, assessment, control, checkpoint."""
 
-import base64
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.domain.declaration import ControlResult, DeclarationReference, FeedRow
+from agent.domain.declaration import ControlResult, DeclarationReference, FeedRow, PlannedCrossing
 from agent.domain.identifiers import activation_id
 from agent.domain.routing import Assessment
+from agent.journal.handover import HeadPosted, proof_text
+from agent.journal.merkle import CompactRange, consistency_onward, sign_checkpoint
+from agent.journal.verify import leaf_hash
+from agent.risk.conditional import verified_conditional
 from agent.risk.exchange import (
     ActivatedDeclaration,
     ActivationAnswer,
@@ -22,7 +26,7 @@ from agent.risk.exchange import (
     Vehicle,
     verified_assessment,
 )
-from simulator.customs.office import Checkpoint, Office, Refused
+from simulator.customs.office import HeadRefused, Office, Reconciliation, Refused
 
 NOW_S = 1_795_342_500.0
 AT = "2026-11-22T10:15:00.000Z"
@@ -306,25 +310,145 @@ def test_control_results_that_fit_nothing(
     assert (refused.value.status, refused.value.field) == (status, field)
 
 
-def note(size: int, fill: bytes = b"a") -> Checkpoint:
-    root = base64.b64encode(fill * 32).decode()
-    return Checkpoint(agent="box-1", checkpoint=f"borderlane/box-1\n{size}\n{root}\n\n— box-1 c2ln\n")
+AGENT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
-def test_checkpoints_only_grow(office: Office) -> None:
-    for good in (note(5), note(5), note(9, b"b")):
+def journal(size: int, salt: str = "") -> CompactRange:
+    return CompactRange().extend(leaves(size, salt))
+
+
+def leaves(size: int, salt: str = "") -> list[bytes]:
+    return [leaf_hash(f"{salt}{number}".encode()) for number in range(size)]
+
+
+def head(size: int, old_size: int = 0, salt: str = "", key: Ed25519PrivateKey = AGENT_KEY) -> HeadPosted:
+    tree = journal(size, salt)
+    proof = consistency_onward(journal(old_size, salt), leaves(size, salt)[old_size:]) if old_size else ()
+    text = sign_checkpoint("box-1", tree, key)
+    return HeadPosted(agent="box-1", checkpoint=text, old_size=old_size, proof=proof_text(proof))
+
+
+def test_a_journal_hands_over_heads_that_continue_each_other(office: Office) -> None:
+    for good in (head(5), head(5), head(9, 5), head(300, 9)):
         office.record_checkpoint(good, NOW_S)
-    for bad in (note(8), note(9, b"c")):
-        with pytest.raises(Refused) as refused:
-            office.record_checkpoint(bad, NOW_S)
-        assert refused.value.status == 409
-    assert office.store.checkpoint("box-1") == (9, base64.b64encode(b"b" * 32).decode())
+    assert office.store.checkpoint("box-1") == (300, journal(300).root())
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a\nb\nc\nd\n", "a\n5\n!!\n\nx", "a\n5\nYQ==\n\nx", "a\n-1\n" + "YQ==" * 8 + "\n\nx"]
+    ("bad", "why"),
+    [
+        (head(8), "has lost entries"),  # a restored backup
+        (head(9, salt="x"), "another root"),
+        (head(12), "a proof from size 9"),
+        (head(12, 5), "a proof from size 9"),
+        (head(12, 9, salt="x"), "does not continue"),  # rebuilt, with a proof that fits itself
+        (HeadPosted(agent="box-1", checkpoint=head(12).checkpoint, old_size=9, proof=("!",)), "proof"),
+        (HeadPosted(agent="box-1", checkpoint=head(12).checkpoint, old_size=9), "does not continue"),
+    ],
+)
+def test_a_head_that_does_not_continue_the_held_one_is_refused(office: Office, bad: HeadPosted, why: str) -> None:
+    office.record_checkpoint(head(9), NOW_S)
+    with pytest.raises(HeadRefused, match=why) as refused:
+        office.record_checkpoint(bad, NOW_S)
+    assert (refused.value.status, refused.value.held_size) == (409, 9)
+    assert office.store.checkpoint("box-1") == (9, journal(9).root())
+
+
+def test_heads_of_a_known_agent_are_signed_by_its_key(office: Office) -> None:
+    office.agent_keys = {"box-1": [AGENT_KEY.public_key()]}
+    office.record_checkpoint(head(5), NOW_S)
+    with pytest.raises(Refused, match="not signed by this key") as refused:
+        office.record_checkpoint(head(6, 5, key=Ed25519PrivateKey.generate()), NOW_S)
+    assert refused.value.status == 422
+
+
+def test_a_supervisor_lets_a_journal_begin_anew(office: Office) -> None:
+    word = Reconciliation(agent="box-1", officer="Muster", reason="disk replaced, backup of 14:00")
+    with pytest.raises(Refused, match="no head"):
+        office.reconcile(word, NOW_S)
+    office.record_checkpoint(head(9), NOW_S)
+    office.reconcile(word, NOW_S)
+    office.record_checkpoint(head(4), NOW_S)
+    assert office.store.checkpoint("box-1") == (4, journal(4).root())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a\nb\nc\nd\n",
+        "a\n5\n!!\n\nx",
+        "a\n5\nYQ==\n\nx",
+        "a\n-1\n" + "YQ==" * 8 + "\n\nx",
+        f"o\n5\n{'A' * 43}=\n\nx",
+    ],
 )
 def test_what_is_no_checkpoint(office: Office, text: str) -> None:
     with pytest.raises(Refused) as refused:
-        office.record_checkpoint(Checkpoint(agent="a", checkpoint=text), NOW_S)
+        office.record_checkpoint(HeadPosted(agent="a", checkpoint=text), NOW_S)
     assert (refused.value.status, refused.value.field) == (422, "$.checkpoint")
+
+
+# --- conditional answers ---
+
+
+@pytest.fixture
+def linked(office: Office, goods: Make, journey: Make, mrn: Make) -> Callable[..., list[dict[str, Any]]]:
+    """Declares goods and a journey with them; the conditional answers in its newest row of the feed."""
+    office.conditional = frozenset({"thayngen"})
+    office.book = replace(office.book, random_share=0.0)
+    office.register = replace(office.register, conditional=office.conditional_answers)
+
+    def link(number: int = 1, jrn: str = "J", amend: bool = False, **changes: Any) -> list[dict[str, Any]]:
+        office.register.submit_goods([goods(number)], NOW_S, amend=False)
+        office.register.submit_journeys([journey(jrn, mrn(number), **changes)], NOW_S, amend=amend)
+        return rows_of(office)[jrn]
+
+    return link
+
+
+def rows_of(office: Office) -> dict[str, list[dict[str, Any]]]:
+    rows = [msgspec.json.decode(body, type=FeedRow) for _, body in office.store.feed(0, 100)]
+    return {row.jrn: list(row.conditional) for row in rows}
+
+
+def test_a_journey_that_is_in_order_gets_a_conditional_answer(office: Office, linked: Make, mrn: Make) -> None:
+    (fields,) = linked()
+    answer = verified_conditional(fields, {"authority-1": office.key})
+    key = activation_id(mrn(1), 1, "J", "thayngen", "IN")
+    assert (answer.activation_id, answer.routing, answer.list_number) == (key, "TO_ENTRY", 0)
+    assert office.revocations(NOW_S).activation_ids == ()
+
+
+def test_by_default_nobody_gets_one(office: Office, goods: Make, journey: Make, mrn: Make) -> None:
+    office.register.submit_goods([goods(1)], NOW_S, amend=False)
+    office.register.submit_journeys([journey("J", mrn(1))], NOW_S, amend=False)
+    assert rows_of(office) == {"J": []}
+
+
+def test_who_would_be_controlled_gets_none(office: Office, linked: Make) -> None:
+    office.book = replace(office.book, random_share=1.0)  # the lot falls on everybody
+    assert linked() == []
+
+
+def test_elsewhere_nobody_gets_one(linked: Make) -> None:
+    assert linked(planned_crossing=PlannedCrossing(crossing="bargen")) == []
+
+
+def test_what_is_no_longer_given_is_revoked(office: Office, linked: Make) -> None:
+    (first,) = linked()
+    assert linked(amend=True, planned_crossing=PlannedCrossing(crossing="bargen")) == []
+    newest = office.revocations(NOW_S)
+    assert (newest.number, newest.activation_ids) == (1, (first["activationId"],))
+    (again,) = linked(amend=True)
+    assert again["listNumber"] == 1 and office.revocations(NOW_S).activation_ids == (), "given anew, under the new list"
+
+
+def test_a_cancelled_journey_and_other_rules_revoke(office: Office, linked: Make) -> None:
+    (one,), (two,) = linked(1, "J1"), linked(2, "J2", plate="ZH 9")
+    office.register.cancel_journeys(["J1"], NOW_S)
+    assert office.revocations(NOW_S).activation_ids == (one["activationId"],)
+    assert office.revoke_all(NOW_S) == 1
+    assert set(office.revocations(NOW_S).activation_ids) == {one["activationId"], two["activationId"]}
+    assert office.revocations(NOW_S + 86_401.0).activation_ids == (), "what has run out needs no word any more"
+    assert office.revocations(NOW_S).number == 2
