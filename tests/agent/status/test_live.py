@@ -27,7 +27,7 @@ NAMES = {
     "borderlane_zone_set_info",
     "borderlane_units",
 }
-LABELS = {"output", "state", "source", "result", "action", "name", "link", "mode", "version", "le"}
+LABELS = {"output", "state", "reason", "source", "result", "action", "name", "link", "mode", "version", "le"}
 
 
 def used() -> Metrics:
