@@ -424,6 +424,8 @@ class App:
     async def _read_serial(self, unit: SerialUnit | AisVessels) -> None:
         async for item in unit.items():
             await self.parts.pipeline.submit(Measured(item, unit.kind))
+            if isinstance(unit, SerialUnit) and (doubt := unit.doubt()):
+                await self.parts.pipeline.submit(Happened((doubt,)))
 
     async def _read_feed(self) -> None:
         async for page in self.parts.feed.pages(self.condition.marker):

@@ -95,8 +95,8 @@ class Gathering:
         self.degraded = degraded
         self.fixes: Counter[tuple[str, str]] = Counter()
         """Reports by source and result, for the metrics."""
-        self.refused: Counter[str] = Counter()
-        """Refused input by source, reports or not."""
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """Refused input by source and reason, reports or not."""
         self.repeats: set[str] = set()
         """Units that sent something processed before: they want the watermark again."""
         self.touched: dict[str, None] = {}
@@ -158,7 +158,7 @@ class Gathering:
         findings = detector.feed(fix)
         self.sightings.judged(fix, was_inside or bool(findings))
         if detector.last_verdict is Seen.REFUSED:
-            self.refuse(Refused("not_usable", detector.last_reason, source, "", 0), source)
+            self.refuse(Refused("not_usable", detector.last_reason, f"{source}:{fix.unit}", "", 0), source)
             for notice in findings:  # a clock that runs ahead
                 self._found(notice, None)
             return
@@ -171,7 +171,7 @@ class Gathering:
 
     def refuse(self, refused: Refused, source: str) -> None:
         """Something that cannot be read or used: kept as a dead letter without its bytes."""
-        self.refused[source] += 1
+        self.refused[source, refused.reason] += 1
         if self._is_report(refused, source):
             self.fixes[source, "refused"] += 1
         digest = bytes.fromhex(refused.sha256) if refused.sha256 else b""

@@ -27,11 +27,12 @@ from agent.journal.store import Store
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.register import Register
-from agent.status.api import AgentStatus, ListenerStatus, OutputStatus
+from agent.status.api import AgentStatus, ListenerStatus, OutputStatus, PortStatus
 from agent.status.live import Metrics
 from agent.status.modes import Mode, ModeFacts, degraded, worst
 from firmware_bridge.capture import Recorder
 from firmware_bridge.outputs import OutputState
+from firmware_bridge.session import SerialSource
 
 if TYPE_CHECKING:
     from agent.ingest.ais_source import AisVessels
@@ -267,6 +268,7 @@ class Condition:
             fix_to_instruction_ms=quantiles_ms(self._latencies),
             serial={unit.unit: unit.state.value for unit in parts.serial}
             | {name: board.state.value for name, board in parts.signs.boards.items()},
+            ports={unit.unit: port_status(unit.session) for unit in parts.serial},
             outputs={view.place.output: _output(view) for view in parts.signs.views()},
             capture={name: recorder.state for name, recorder in parts.recorders.items()},
             listeners={one.name: ListenerStatus(one.server.connections, dict(one.counts)) for one in parts.listeners},
@@ -294,6 +296,23 @@ def _output(view: OutputView) -> OutputStatus:
         jrn=None if waiting is None else waiting.jrn,
         unit=None if waiting is None else waiting.unit,
         fault=view.fault,
+    )
+
+
+def port_status(session: SerialSource) -> PortStatus:
+    """How a receiver's port is."""
+    age_s = session.last_frame_age_s(time.monotonic())
+    return PortStatus(
+        path=session.path,
+        state=session.state.value,
+        reason=session.reason,
+        last_frame_age_s=None if age_s is None else round(age_s, 1),
+        reopens=session.reopens,
+        frames=session.frames,
+        reports=session.reports,
+        refusals=dict(session.refusals),
+        noise_bytes=session.noise_bytes,
+        doubted=session.clock.reason if session.clock.alarm else None,
     )
 
 

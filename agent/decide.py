@@ -32,6 +32,7 @@ from agent.activation.events import (
     OutputShown,
     Progressed,
     ReceiptArrived,
+    ReceiverDoubted,
     ReferenceTaken,
     RiskAnswered,
     UnitHeard,
@@ -131,6 +132,8 @@ def _take(sheet: Sheet, event: Event) -> None:
             _output_shown(sheet, event)
         case OutputFaulted():
             _output_faulted(sheet, event)
+        case ReceiverDoubted():
+            _receiver_doubted(sheet, event)
         case UnitHeard():
             _heard(sheet, event)
         case _:
@@ -170,6 +173,13 @@ def _output_shown(sheet: Sheet, event: OutputShown) -> None:
     }
     sheet.note("OUTPUT_SHOWN", **facts)
     sheet.emit("OUTPUT", **facts)
+
+
+def _receiver_doubted(sheet: Sheet, event: ReceiverDoubted) -> None:
+    sheet.note("RECEIVER_DOUBTED", unit=event.unit, reason=event.reason)
+    if event.reason != "NONE":
+        text = f"its dates do not agree with the system clock: {event.reason}"
+        sheet.alarm("RECEIVER_DOUBTED", None, event.unit, None, text)
 
 
 def _output_faulted(sheet: Sheet, event: OutputFaulted) -> None:

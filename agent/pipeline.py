@@ -295,8 +295,8 @@ class Pipeline:
         for (source, result), number in gathering.fixes.items():
             self._metrics.fixes.labels(source, result).inc(number)
             self._fixes[result] += number
-        for source, number in gathering.refused.items():
-            self._metrics.refusals.labels(source).inc(number)
+        for (source, reason), number in gathering.refused.items():
+            self._metrics.refusals.labels(source, reason).inc(number)
         now_s = time.monotonic()
         self.doubts.heard(gathering.touched, now_s)
         self.doubts.clock_faults(gathering.clock_faults, now_s)

@@ -17,6 +17,7 @@ LIVE_LIMIT_S = 5.0
 WEEK_ROLLOVER_S = 619_315_200
 """1,024 GPS weeks."""
 DAY_S = 86_400
+_STEPS = ((DAY_S, "a day"), (3_600, "an hour"), (60, "a minute"), (0, f"{LIVE_LIMIT_S:g} s"))
 ALARM_AFTER = 10
 """Refusals in a row that raise an alarm."""
 
@@ -48,8 +49,14 @@ def clock_refusal(fix_time_ms: int, received_s: float, arrival: Arrival = Arriva
         return Refusal("date_before_build", "fixTime: earlier than this program; expected the time of now")
     if ahead_s > LIVE_LIMIT_S or (arrival is Arrival.LIVE and -ahead_s > LIVE_LIMIT_S):
         expected = f"expected within {LIVE_LIMIT_S:g} s"
-        return Refusal("clock_disagrees", f"fixTime: {ahead_s:+.1f} s from the system clock; {expected}")
+        return Refusal("clock_disagrees", f"fixTime: {_about(ahead_s)} the system clock; {expected}")
     return None
+
+
+def _about(ahead_s: float) -> str:
+    """In steps, since refusals with the same words are kept as one."""
+    over = next(words for limit_s, words in _STEPS if abs(ahead_s) >= limit_s)
+    return f"more than {over} {'ahead of' if ahead_s > 0 else 'behind'}"
 
 
 class ClockWatch:
@@ -57,11 +64,14 @@ class ClockWatch:
 
     def __init__(self) -> None:
         self.in_a_row = 0
+        self.reason = ""
+        """Of the last refusal."""
 
     def check(self, fix_time_ms: int, received_s: float) -> Refusal | None:
         """`clock_refusal` of a live fix, counted."""
         refusal = clock_refusal(fix_time_ms, received_s)
         self.in_a_row = self.in_a_row + 1 if refusal else 0
+        self.reason = refusal.reason if refusal else ""
         return refusal
 
     @property

@@ -87,31 +87,31 @@ class _Epoch:
     """Time of day of its sentences."""
     itow_ms: int | None = None
     """Time of week of its frames."""
-    ubx_ms: int | None = None
-    """The same as time of day; None = not known yet."""
+    gps_utc_ms: int | None = None
+    """The same as UTC, as was known when its own frames came; None = not known yet."""
     date: tuple[datetime.date, int] | None = None
     """Newest date and its time of day when the epoch began."""
     seen: list[Observation] = field(default_factory=list)
 
-    def takes(self, seen: Observation, ubx_ms: int | None) -> bool:
+    def takes(self, seen: Observation, gps_utc_ms: int | None) -> bool:
         """Whether the observation belongs here.
 
         Args:
             seen: With a time.
-            ubx_ms: Time of day of its time of week.
+            gps_utc_ms: UTC of its time of week.
         """
         if seen.itow_ms is None:
             if self.nmea_ms is not None:
                 return _near(seen.time_of_day_ms, self.nmea_ms, SAME_SENTENCES_MS)
-            return _near(seen.time_of_day_ms, self.ubx_ms)
-        return seen.itow_ms == self.itow_ms or (self.itow_ms is None and _near(ubx_ms, self.nmea_ms))
+            return _near(seen.time_of_day_ms, self.gps_utc_ms)
+        return seen.itow_ms == self.itow_ms or (self.itow_ms is None and _near(gps_utc_ms, self.nmea_ms))
 
-    def stamp(self, seen: Observation, ubx_ms: int | None) -> None:
+    def stamp(self, seen: Observation, gps_utc_ms: int | None) -> None:
         """Note the time of an observation it takes."""
         if seen.itow_ms is None:
             self.nmea_ms = seen.time_of_day_ms if self.nmea_ms is None else self.nmea_ms
         else:
-            self.itow_ms, self.ubx_ms = seen.itow_ms, ubx_ms
+            self.itow_ms, self.gps_utc_ms = seen.itow_ms, gps_utc_ms
 
 
 class Epochs:
@@ -144,18 +144,18 @@ class Epochs:
             return self._note(seen)
         if seen.time_of_day_ms is None and seen.itow_ms is None:
             return self._add_untimed(seen)
-        ubx_ms = self._time_of_day_ms(seen.itow_ms)
-        if self._open is not None and self._open.takes(seen, ubx_ms):
-            self._open.stamp(seen, ubx_ms)
+        gps_utc_ms = None if seen.itow_ms is None else self._gps.utc_ms(seen.itow_ms)
+        if self._open is not None and self._open.takes(seen, gps_utc_ms):
+            self._open.stamp(seen, gps_utc_ms)
             return self._merge(seen)
-        if any(past.takes(seen, ubx_ms) for past in self._recent):
+        if any(past.takes(seen, gps_utc_ms) for past in self._recent):
             self._drop_late()
             return []
         if seen.kind in _FOLLOWERS:
             return []
         closed = self._close(learn=True)
         self._open = _Epoch(date=self._date, seen=self._waiting)
-        self._open.stamp(seen, ubx_ms)
+        self._open.stamp(seen, gps_utc_ms)
         self._waiting, self._after_pause = [], False
         return closed + self._merge(seen)
 
@@ -189,12 +189,12 @@ class Epochs:
             self._gps.learn_pair(seen.itow_ms, seen.utc_ms)
         elif seen.week is not None:
             self._gps.learn_week(seen.week, seen.itow_ms)
-        if self._open is not None and self._open.ubx_ms is None:
-            self._open.ubx_ms = self._time_of_day_ms(self._open.itow_ms)
-
-    def _time_of_day_ms(self, itow_ms: int | None) -> int | None:
-        found_ms = None if itow_ms is None else self._gps.utc_ms(itow_ms)
-        return None if found_ms is None else found_ms % DAY_MS
+        opened = self._open
+        if opened is None or opened.itow_ms is None:
+            return
+        # What a later epoch states changes nothing here, unless nothing at all was known.
+        if opened.itow_ms == seen.itow_ms or opened.gps_utc_ms is None:
+            opened.gps_utc_ms = self._gps.utc_ms(opened.itow_ms)
 
     def _note(self, seen: Observation) -> list[Event]:
         if seen.kind == "ZDA" and seen.date is not None and seen.time_of_day_ms is not None:
@@ -253,7 +253,7 @@ class Epochs:
 
     def _dated_ms(self, opened: _Epoch, seen: list[Observation]) -> int | None:
         """UTC of an epoch that is closed; its date is remembered."""
-        stated_ms = None if opened.itow_ms is None else self._gps.utc_ms(opened.itow_ms)
+        stated_ms = opened.gps_utc_ms
         if stated_ms is not None:
             self._date = (datetime.date(1970, 1, 1) + datetime.timedelta(stated_ms // DAY_MS), stated_ms % DAY_MS)
             return stated_ms
@@ -334,7 +334,7 @@ def _closer(seen: list[Observation]) -> tuple[str, int]:
 
 
 def _near(first_ms: int | None, second_ms: int | None, same_ms: int = SAME_MS) -> bool:
-    """Whether two times of day are one epoch; midnight may lie between."""
+    """Whether two times are one epoch by their time of day; midnight may lie between."""
     if first_ms is None or second_ms is None:
         return False
     apart_ms = (first_ms - second_ms) % DAY_MS

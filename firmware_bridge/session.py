@@ -7,7 +7,7 @@ import enum
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -180,7 +180,7 @@ class SerialSource:
         if not self._closed.is_set() and (change := self._changed(LinkState.LOST, reason)):
             yield change
 
-    async def _next_items(self, port: SerialPort, opened_s: float) -> list[Item]:
+    async def _next_items(self, port: SerialPort, opened_s: float) -> Iterator[Item]:
         silent_s = max(opened_s, self._last_frame_s or opened_s) + self._silent_after_s
         due_s = min(silent_s, self._decoder.due_s() or silent_s)
         data = await port.read(max(0.0, due_s - self._now_s()))
@@ -199,8 +199,9 @@ class SerialSource:
             raise PortLost(self.path, f"only noise for {self._silent_after_s:g} s")
         return self._checked(events)
 
-    def _checked(self, events: list[Event]) -> list[Item]:
-        return [self._check(event) for event in events]
+    def _checked(self, events: list[Event]) -> Iterator[Item]:
+        """One after the other as they are taken, so that counts and alarm are those of the item handed out."""
+        return map(self._check, events)
 
     def _check(self, event: Event) -> Item:
         """The report with unit and number, or why not; a refusal without its bytes."""

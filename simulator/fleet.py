@@ -44,6 +44,8 @@ TICK_S = 0.004
 """It performs what is due at most so often, wall seconds: what falls due together leaves in one write."""
 LINGER_S = 1.5
 """Units answer instructions for so long after the end of the run, wall seconds."""
+UNCONFIRMED_LINGER_S = 30.0
+"""A unit that connects by itself stays on for so long at most until its records are confirmed: no broker keeps them."""
 DECLARED_AHEAD_S = 20.0
 """Further lorries of an endless run are declared so long before they set out."""
 PROGRESS_EVERY_S = 5.0
@@ -226,11 +228,15 @@ class Fleet:
             if now_s >= end_s and not self._ended:
                 self._ended = True
                 self.log.write("ended", **self.counts.facts())
-            if self.clock.wall_s(now_s - end_s) >= LINGER_S:
+            if self._is_over(self.clock.wall_s(now_s - end_s)):
                 return
             self._perform(now_s)
             left_s = self.clock.wall_s(self._due[0][0] - self.clock.now_s()) if self._due else IDLE_S
             await asyncio.sleep(min(IDLE_S, max(TICK_S, left_s)))
+
+    def _is_over(self, since_end_s: float) -> bool:
+        unconfirmed = any(unit.waiting for unit in self._avl.values())
+        return since_end_s >= (UNCONFIRMED_LINGER_S if unconfirmed else LINGER_S)
 
     def _perform(self, now_s: float) -> None:
         """Everything due by now, oldest first."""

@@ -284,7 +284,7 @@ class Detector:
             self._arm(state, fix.unit)
 
     def _feed_first(self, fix: Fix) -> list[Detected]:
-        """The first fix of a unit. One far from every zone needs a row, and nothing else."""
+        """The first fix of a unit. One in no zone needs a row, and nothing else."""
         seq, index = fix.seq, self._index
         if (
             fix.fix_type not in _NOT_QUICK
@@ -292,7 +292,7 @@ class Detector:
             and fix.time_s <= fix.received_s + self._future_s
             and (seq is None or NO_SEQ < seq < MAX_SEQ)
             and effective_accuracy_m(fix, self._config) <= self._usable_m
-            and index.place(fix.latitude, fix.longitude).lower_bound_m > 0.0
+            and not index.place(fix.latitude, fix.longitude).members()
         ):
             at = self._enlist(fix.unit)
             self._roster.begin(at, fix, self._resting_accuracy_m(fix), index.quiet_box(fix.latitude, fix.longitude))

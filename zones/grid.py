@@ -100,6 +100,12 @@ class Place(NamedTuple):
     """Zones that cover the whole cell and have no edge within NEAR_M of it."""
     partial: tuple[Nearby, ...]
 
+    def members(self) -> frozenset[str]:
+        """Ids of the zones the position is in; the boundary counts as inside."""
+        if not self.partial:
+            return self.full
+        return self.full.union([n.zone.zone.id for n in self.partial if n.contains(self.x, self.y)])
+
 
 NOWHERE = Place(-1, math.nan, math.nan, REACH_M, frozenset(), ())
 

@@ -113,8 +113,7 @@ class ZoneIndex:
 
     def containing(self, latitude: float, longitude: float) -> frozenset[str]:
         """Ids of the zones a position is in; the boundary counts as inside."""
-        place = self.place(latitude, longitude)
-        return place.full | {n.zone.id for n in place.partial if n.contains(place.x, place.y)}
+        return self.place(latitude, longitude).members()
 
     def contains(self, zone: CompiledZone, x: float, y: float) -> bool:
         """Whether a point of the zone's frame, metres, is in the zone or on its boundary."""

@@ -69,13 +69,11 @@ class QuietMap:
         if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
             return NO_BOX
         offset = (longitude - self.west0 + 180.0) % 360.0 - 180.0
-        row = math.floor((latitude - self.south) / self.d_lat)
-        column = math.floor((offset - self.west) / self.d_lon)
-        base = longitude - offset + self.west
-        if not (0 <= row < self.height and 0 <= column < self.width):
-            return self._box(row, column, self.off_rings, base)
-        rings = self.rings[row * self.width + column]
-        return self._box(row, column, rings, base) if rings else NO_BOX
+        row, column = int((latitude - self.south) // self.d_lat), int((offset - self.west) // self.d_lon)
+        width = self.width
+        on_map = 0 <= row < self.height and 0 <= column < width
+        rings = self.rings[row * width + column] if on_map else self.off_rings
+        return self._box(row, column, rings, longitude - offset + self.west) if rings else NO_BOX
 
     def is_free(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
         """Whether no edge is in any cell about the straight way between two positions.

@@ -116,7 +116,7 @@ class Roster:
         return True
 
     def begin(self, at: int, fix: Fix, accuracy_m: float, box: Box) -> None:
-        """The first fix of a unit, far from every zone: it rests at once."""
+        """The first fix of a unit, in no zone: it rests at once."""
         seq = NO_SEQ if fix.seq is None else fix.seq
         speed_mps = math.nan if fix.speed_mps is None else fix.speed_mps
         write_anchor(

@@ -69,7 +69,7 @@ class TreePart:
     def place(self, number: int, latitude: float, longitude: float) -> Place:
         """Look a position up: every zone whose bounds are within NEAR_M counts as nearby."""
         x, y = self.frame.to_metres(latitude, longitude)
-        partial = tuple(_nearby(zone, y) for zone in self._around(x, y))
+        partial = tuple([_nearby(zone, y) for zone in self._around(x, y)])
         bound_m = 0.0 if partial else self.quiet.clearance_m(latitude, longitude)
         return Place(number, x, y, bound_m, frozenset(), partial)
 
@@ -94,12 +94,16 @@ class TreePart:
         if not abs(x1 - x0) + abs(y1 - y0) <= MAX_WAY_M:  # nor one to NaN
             return False
         west, east, south, north = min(x0, x1) - 1.0, max(x0, x1) + 1.0, min(y0, y1) - 1.0, max(y0, y1) + 1.0
-        met = self._meeting(west, south, east, north)
-        return all(keeps_clear(_edges_of(zone, south, north), x0, y0, x1, y1) for zone in met)
+        for zone in self._meeting(west, south, east, north):
+            edges = zone.edges if not zone.rows else _edges_of(zone, south, north)
+            if not keeps_clear(edges, x0, y0, x1, y1):
+                return False
+        return True
 
-    def _meeting(self, west: float, south: float, east: float, north: float) -> Iterator[CompiledZone]:
+    def _meeting(self, west: float, south: float, east: float, north: float) -> list[CompiledZone]:
         """Zones whose bounds meet a box, some more than once."""
         squares = self.squares
+        met: list[CompiledZone] = []
         for side in self.sides:
             rows = range(int(south // side), int(north // side) + 1)
             for column in range(int(west // side), int(east // side) + 1):
@@ -107,7 +111,8 @@ class TreePart:
                     packed, zones = squares.get((side, column, row), _NO_ZONES)
                     for number, (west1, south1, east1, north1) in enumerate(_bounds_of(packed)):
                         if west1 <= east and east1 >= west and south1 <= north and north1 >= south:
-                            yield zones[number]
+                            met.append(zones[number])
+        return met
 
     def outside(self, latitudes: Array, longitudes: Array) -> npt.NDArray[np.bool_]:
         """Which of many positions are certainly in no zone, and not beside one."""

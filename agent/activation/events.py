@@ -228,6 +228,15 @@ class OutputFaulted:
 
 
 @dataclass(frozen=True)
+class ReceiverDoubted:
+    """Ten fixes in a row of a wired receiver were refused for their date, or it is believed again."""
+
+    unit: str
+    reason: str
+    """`clock_disagrees`, `week_rollover`, `date_before_build`, or NONE (it is over)."""
+
+
+@dataclass(frozen=True)
 class UnitHeard:
     """A trusted fix came from a unit that was lost."""
 
@@ -253,6 +262,7 @@ Event = (
     | ReferenceTaken
     | OutputShown
     | OutputFaulted
+    | ReceiverDoubted
     | UnitHeard
 )
 """Everything `agent.decide.decide` takes."""

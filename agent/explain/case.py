@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import msgspec
 from agent.activation.journey import Journey
 from agent.domain.identifiers import nationality_code, plate_key
 from agent.instruction.lifecycle import InstructionState, instruction_key
-from agent.journal.batch import CursorRow
+from agent.journal.batch import CursorRow, StoredRefusal
 from agent.journal.entry import EntryBody, parse
 from agent.journal.reader import Reader
 from agent.journal.telemetry import Observed
@@ -19,6 +20,10 @@ from zones.plausibility import DetectionConfig
 JOURNEY, UNIT, VEHICLE = "journey", "unit", "vehicle"
 MAX_ENTRIES = 20_000
 """Entries of one case, newest: years of a busy unit."""
+
+
+_PARTS = re.compile(r"[/:]")
+"""Between the parts of where input came from: `.../units/u1/position`, `serial:u1`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Case:
     """By unit, oldest first."""
     cursors: Mapping[str, CursorRow]
     """How far the reports of each unit are processed."""
+    refusals: Mapping[str, tuple[StoredRefusal, ...]]
+    """What came from each unit or for it and was not taken, oldest first; without its bytes."""
 
 
 def detection_of(reader: Reader) -> DetectionConfig:
@@ -61,6 +68,11 @@ class _Records:
         self.journeys = {key: journeys.decode(body) for key, body in reader.records("journey").items()}
         self.instructions = {key: states.decode(body) for key, body in reader.instructions().items()}
         self.cursors = {row.unit: row for row in reader.cursors()}
+        self.refusals = reader.refusals()
+
+    def refusals_of(self, unit: str) -> tuple[StoredRefusal, ...]:
+        """Of its own topic, port or connection; what a platform sends for many units names none."""
+        return tuple(row for row in self.refusals if unit in _PARTS.split(row.topic))
 
 
 def open_case(reader: Reader, name: str) -> Case | None:
@@ -85,6 +97,7 @@ def open_case(reader: Reader, name: str) -> Case | None:
         entries=_about(reader, jrns | _kin(reader, records, units), units, keys)[-MAX_ENTRIES:],
         telemetry={unit: reader.telemetry(unit) for unit in sorted(units)},
         cursors={unit: records.cursors[unit] for unit in sorted(units & records.cursors.keys())},
+        refusals={unit: found for unit in sorted(units) if (found := records.refusals_of(unit))},
     )
 
 
@@ -94,7 +107,8 @@ def _meant(reader: Reader, records: _Records, name: str) -> tuple[str, set[str],
     if name in records.journeys or jrns == {name}:
         return JOURNEY, {name}, units | _units_of(records, {name})
     declared = {jrn for jrn, journey in records.journeys.items() if name in journey.declaration.units}
-    if declared or units == {name} or name in records.cursors or name in reader.telemetry_units():
+    kept = name in records.cursors or name in reader.telemetry_units() or bool(records.refusals_of(name))
+    if declared or units == {name} or kept:
         return UNIT, declared | jrns, {name}
     owned = {jrn for jrn, journey in records.journeys.items() if _is_vehicle(journey, name)}
     return (VEHICLE, owned, _units_of(records, owned)) if owned else ("", set(), set())

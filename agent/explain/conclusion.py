@@ -10,12 +10,15 @@ from agent.explain.fixes import Kept, Rules, kept_fixes
 from agent.explain.handling import handlings
 from agent.explain.passages import passage_story, silent_stories
 from agent.explain.passes import Against, Passes, passes_of
-from agent.explain.story import Explanation, Handling, PassageStory
-from agent.explain.words import clock, day
+from agent.explain.story import Explanation, Handling, PassageStory, RefusalStory
+from agent.explain.words import clock, day, times
+from agent.journal.batch import StoredRefusal
 from agent.journal.entry import EntryBody
 
 MAX_PASSES = 20
 """Newest passes that are told."""
+MAX_REFUSALS = 50
+"""Newest kinds of refused input that are told."""
 
 
 def explain(case: Case, rules: Rules) -> Explanation:
@@ -39,7 +42,30 @@ def explain(case: Case, rules: Rules) -> Explanation:
         verdict=_verdict(case, stories, found.against, handled),
         passages=tuple(stories),
         handlings=handled,
+        refusals=refusal_stories(case, since_s),
         notes=tuple(_notes(case, found, stories, rules)),
+    )
+
+
+def refusal_stories(case: Case, since_s: float = 0.0) -> tuple[RefusalStory, ...]:
+    """What its units sent and was not taken, and why; the newest last."""
+    rows = [(unit, row) for unit, found in case.refusals.items() for row in found if row.last_ms >= since_s * 1000]
+    newest = sorted(rows, key=lambda pair: pair[1].last_ms)[-MAX_REFUSALS:]
+    return tuple(_refusal_story(unit, row) for unit, row in newest)
+
+
+def _refusal_story(unit: str, row: StoredRefusal) -> RefusalStory:
+    first_s, last_s = row.first_ms / 1000, row.last_ms / 1000
+    when = f"on {day(first_s)} at {clock(first_s)}"
+    until = "" if row.count == 1 else f", last on {day(last_s)} at {clock(last_s)}"
+    return RefusalStory(
+        unit=unit,
+        source=row.source,
+        reason=row.reason.partition(":")[0],
+        first=rfc3339(first_s),
+        last=rfc3339(last_s),
+        count=row.count,
+        words=f"{times(row.count)} from {unit} by {row.source}, {when}{until}: {row.reason}",
     )
 
 
@@ -102,6 +128,9 @@ def _why_nothing(case: Case) -> str:
         return "its journey names no unit, and none was matched to it"
     seen = [row.last_fix_ms / 1000 for row in case.cursors.values()]
     units = ", ".join(case.units)
+    if not seen and case.refusals:
+        row = max((row for found in case.refusals.values() for row in found), key=lambda row: row.last_ms)
+        return f"nothing that {units} sent was taken; the last reason: {row.reason}"
     if not seen:
         return f"no fix of {units} in any tracking zone is known"
     return f"no pass of {units} is known; the last fix in or near a zone was of {rfc3339(max(seen))}"

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from agent.domain.times import rfc3339
 from agent.explain.story import FixStory, Place
-from agent.explain.words import OUTCOME, VERDICT
+from agent.explain.words import ESTIMATED, OUTCOME, VERDICT
 from agent.journal.telemetry import CANDIDATE, IN, LEAVING, OUT, FixSeen, Observed
 from zones.detector import Detector, Verdict
 from zones.events import DetectionEvent, EventName
-from zones.fix import Fix
+from zones.fix import Fix, FixType
 from zones.index import ZoneIndex
 from zones.membership import clearance_m
 from zones.plausibility import DetectionConfig
@@ -92,6 +92,8 @@ def fix_words(seen: FixSeen) -> str:
     """What became of a fix."""
     if seen.reason:
         return f"{VERDICT[seen.verdict]}: {seen.reason}"
+    if seen.outcome == "unusable" and seen.fix_type == FixType.ESTIMATED:
+        return ESTIMATED
     return VERDICT[seen.verdict] if seen.outcome is None else OUTCOME.get(seen.outcome, seen.outcome)
 
 

@@ -190,6 +190,11 @@ _ACTS: dict[str, Callable[[Facts], str]] = {
     "OFFICER_ACTIVATED": lambda facts: f"officer {facts['officer']} activated by hand: {facts['reason']}",
     "CONTROL_RESULT": lambda facts: f"control by {facts['officer']}: {facts['result']}",
     "INCIDENT": lambda facts: f"driver reported {facts['incident']}",
+    "RECEIVER_DOUBTED": lambda facts: (
+        "the dates of its receiver are believed again"
+        if facts["reason"] == "NONE"
+        else f"the dates of its receiver are not believed: {facts['reason']}"
+    ),
     "ALARM": lambda facts: f"alarm {facts['alarm']}",
     "INSTRUCTION_EXPIRED": lambda facts: f"version {facts['version']} of the instruction has expired",
     "JOURNEY_FORGOTTEN": lambda facts: "the agent let the journey go",

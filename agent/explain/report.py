@@ -20,6 +20,11 @@ def report(explanation: Explanation) -> Iterator[str]:
         yield from _handling(handling)
     for story in explanation.passages:
         yield from _passage(story)
+    if explanation.refusals:
+        yield ""
+        yield "Refused input"
+    for refusal in explanation.refusals:
+        yield f"  {refusal.words}"
     for note in explanation.notes:
         yield f"note: {note}"
 

@@ -139,6 +139,19 @@ class Handling(Part, frozen=True):
     acts: tuple[Act, ...]
 
 
+class RefusalStory(Part, frozen=True):
+    """Input of a unit that was not taken, and how often it came."""
+
+    unit: str
+    source: str
+    """`mqtt`, `serial`, ..."""
+    reason: str
+    first: str
+    last: str
+    count: int
+    words: str
+
+
 class Explanation(Part, frozen=True):
     """Why a vehicle was or was not activated."""
 
@@ -150,4 +163,6 @@ class Explanation(Part, frozen=True):
     passages: tuple[PassageStory, ...]
     """Oldest first."""
     handlings: tuple[Handling, ...]
+    refusals: tuple[RefusalStory, ...]
+    """Newest last."""
     notes: tuple[str, ...]

@@ -24,6 +24,9 @@ OUTCOME = {
 }
 """What a fix that was taken came to (`zones.step.Outcome`)."""
 
+ESTIMATED = "estimated by the unit, not measured: never counts"
+"""Instead of `unusable` for dead reckoning, time-only receivers and the like."""
+
 VERDICT = {
     "accepted": "used",
     "held": "held back: a report before it was missing",
@@ -124,6 +127,11 @@ def day(time_s: float) -> str:
 def number(seq: int | None) -> str:
     """A report by its number."""
     return "" if seq is None else f" (no. {seq})"
+
+
+def times(count: int) -> str:
+    """How often."""
+    return "once" if count == 1 else f"{count} times"
 
 
 def metres(length_m: float) -> str:

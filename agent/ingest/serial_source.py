@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import structlog
 
+from agent.activation.events import ReceiverDoubted
 from agent.ingest.wire import Refused, fix_of_position
 from firmware_bridge.capture import Recorder
 from firmware_bridge.messages import PositionReport
@@ -48,6 +49,7 @@ class SerialUnit:
             path, baud=baud, unit=unit, reset_on_open=reset_on_open, recorder=recorder, wall_s=now_s
         )
         self._now_s = now_s
+        self._is_doubted = False
 
     @property
     def state(self) -> LinkState:
@@ -63,6 +65,14 @@ class SerialUnit:
                 yield fix_of_position(item, self.unit, self._now_s(), self.source)
             else:
                 yield Refused(item.reason, item.detail, self.source, "", 0)
+
+    def doubt(self) -> ReceiverDoubted | None:
+        """That its dates are not believed any more, or are again; each is told once."""
+        reason = self.session.clock.reason if self.session.clock.alarm else ""
+        if bool(reason) == self._is_doubted:
+            return None
+        self._is_doubted = bool(reason)
+        return ReceiverDoubted(self.unit, reason or "NONE")
 
     def close(self) -> None:
         """End `items` and give the port back."""

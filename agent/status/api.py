@@ -96,6 +96,27 @@ class ListenerStatus(msgspec.Struct, frozen=True):
     """Frames and connections by what became of them: accepted, refusals by reason, unknown_unit and so on."""
 
 
+class PortStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One serial port of a receiver."""
+
+    path: str
+    state: str
+    """open, lost or absent."""
+    reason: str
+    """Why it is lost or absent."""
+    last_frame_age_s: float | None
+    """Since the last frame with a right checksum; None = none yet."""
+    reopens: int
+    frames: int
+    reports: int
+    refusals: dict[str, int]
+    """By reason."""
+    noise_bytes: int
+    """Bytes that belonged to no frame."""
+    doubted: str | None
+    """Why the dates of its last ten or more fixes were refused."""
+
+
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How the agent is."""
 
@@ -121,6 +142,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     instructions: dict[str, int]
     fix_to_instruction_ms: dict[str, float]
     serial: dict[str, str]
+    ports: dict[str, PortStatus] = {}
     outputs: dict[str, OutputStatus] = {}
     checkpoint: str | None = None
     """Newest signed head of the journal (C2SP tlog-checkpoint); whoever keeps it can prove a cut or rebuilt one."""

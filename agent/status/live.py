@@ -40,7 +40,9 @@ class Metrics:
             buckets=COMMIT_BUCKETS_S,
             registry=self.registry,
         )
-        self.refusals = Counter("borderlane_refusals", "Refused input by source", ["source"], registry=self.registry)
+        self.refusals = Counter(
+            "borderlane_refusals", "Refused input by source and reason", ["source", "reason"], registry=self.registry
+        )
         self.alarms = Counter("borderlane_alarms", "Alarms by name", ["name"], registry=self.registry)
         self.disk_used = Gauge(
             "borderlane_disk_used_share", "How full the disk of the data folder is", registry=self.registry

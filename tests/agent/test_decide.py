@@ -29,6 +29,7 @@ from agent.activation.events import (
     OfficerDecided,
     Progressed,
     ReceiptArrived,
+    ReceiverDoubted,
     RiskAnswered,
     UnitHeard,
     WitnessSeen,
@@ -812,7 +813,7 @@ STEPS = st.one_of(
         st.sampled_from(["READY", "READY", "NOT_READY", "CANCELLED", "?"]),
     ),
     st.tuples(st.just("wait"), st.sampled_from([1.0, 8.0, 70.0, 2_000.0, 90_000.0])),
-    st.tuples(st.just("other"), st.integers(0, 6), UNITS),
+    st.tuples(st.just("other"), st.integers(0, 7), UNITS),
 )
 
 
@@ -855,6 +856,7 @@ def play(border: Border, step: tuple, number: int) -> object:
                 WitnessSeen("cam-1", "ANPR", border.now_s),
                 ModeChanged("RISK_DEGRADED", ("RISK_DEGRADED",)),
                 UnitHeard(unit, border.now_s),
+                ReceiverDoubted(unit, "week_rollover"),
                 Progressed(unit, EntryFacts(border.now_s, 0.0, 30.0, 20.0)),
                 OfficerActivated("JRN-1", "A. Muster", "officer", "by hand"),
             )[which]
@@ -922,6 +924,22 @@ def check_answered(border, state, instruction):
         assert epoch_s(instruction.expires_at) <= answer.valid_until_s + 0.001
         if instruction.action == "GO":
             assert answer.assessment.routing == "TO_ENTRY"
+
+
+def test_a_receiver_whose_dates_are_not_believed_is_an_alarm_until_it_is_over():
+    border = Border()
+    doubted = border.take(ReceiverDoubted("u1", "clock_disagrees"))
+    assert [(one.name, one.unit) for one in doubted.effects if isinstance(one, RaiseAlarm)] == [
+        ("RECEIVER_DOUBTED", "u1")
+    ]
+    over = border.take(ReceiverDoubted("u1", "NONE"))
+    assert not [one for one in over.effects if isinstance(one, RaiseAlarm)]
+    assert [
+        entry.facts["reason"] for entry in (*doubted.entries, *over.entries) if entry.kind == "RECEIVER_DOUBTED"
+    ] == [
+        "clock_disagrees",
+        "NONE",
+    ]
 
 
 def check_due_only_earlier(old, new):

@@ -269,7 +269,7 @@ async def test_what_cannot_be_read_is_recorded_acknowledged_and_counted(roadside
         await bench.settled()
         assert bench.pipeline.fixes_by_result() == {"refused": 2}
     text = bench.metrics.text().decode()
-    assert 'borderlane_refusals_total{source="mqtt"} 1.0' in text
+    assert 'borderlane_refusals_total{reason="unreadable",source="mqtt"} 1.0' in text
     assert 'borderlane_fixes_total{result="refused",source="serial"} 1.0' in text
     with Reader.open(roadside.folder) as reader:
         assert {one.source for one in reader.refusals()} == {"mqtt", "serial"}

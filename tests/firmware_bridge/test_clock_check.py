@@ -56,3 +56,17 @@ def test_ten_in_a_row_raise_the_alarm_and_one_good_fix_ends_it():
     assert watch.alarm
     assert watch.check(round(NOW_S * 1000), NOW_S) is None
     assert not watch.alarm
+
+
+def test_refusals_have_few_words_since_the_same_words_are_kept_as_one():
+    details = {clock_refusal(round((NOW_S + n) * 1000), NOW_S).detail for n in range(-900_000, 900_000, 977)}
+    assert len(details) <= 8
+    assert "fixTime: more than an hour behind the system clock; expected within 5 s" in details
+
+
+def test_watch_knows_the_reason_until_a_fix_passes():
+    watch = ClockWatch()
+    watch.check(round((NOW_S - WEEK_ROLLOVER_S) * 1000), NOW_S)
+    assert watch.reason == "week_rollover"
+    watch.check(round(NOW_S * 1000), NOW_S)
+    assert watch.reason == ""

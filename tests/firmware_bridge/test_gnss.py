@@ -172,6 +172,12 @@ def test_what_the_receiver_says_of_leap_seconds_wins_over_the_table():
     assert_same(reports(decode(stated)), drive)
 
 
+def test_receiver_that_corrects_its_time_changes_no_fix_before():
+    drive = drive_of(2, leap_s=16) + drive_of(4, leap_s=18)[2:]
+    found = reports(decode(b"".join(map(say.pvt, drive))))
+    assert [report.fix_time_ms for report in found] == [at.time_ms for at in drive]
+
+
 def test_leap_seconds_learned_behind_the_first_fixes():
     drive = drive_of(4, leap_s=17)
     data = b"".join(map(say.sol, drive[:2])) + say.timegps(drive[1]) + b"".join(map(say.sol, drive[2:]))

@@ -286,6 +286,7 @@ const sentence = {
   instruction: (fact) => `${fact.crossing ?? ""} ${fact.direction ?? ""}: ${who(fact)}, ${reasonOf(fact)}${fact.officer ? `, by ${fact.officer}` : ""}`,
   alarm: (fact) => `${fact.name}: ${fact.text ?? ""} (${[fact.crossing, who(fact)].filter(Boolean).join(", ")})`,
   mode: (fact) => `${fact.agent} is now ${fact.degraded?.length ? fact.degraded.join(", ") : fact.mode}`,
+  output: (fact) => `${fact.crossing ?? ""}: ${fact.output} shows ${fact.state}`,
   incident: (fact) => `${who(fact)}: driver reports ${fact.incident}`,
   turned_back: (fact) => `${fact.crossing ?? ""}: ${who(fact)} turned back`,
   unit_lost: (fact) => `${fact.crossing ?? ""}: no position from ${who(fact)} any more`,

@@ -17,6 +17,7 @@ from agent.activation.events import (
 from agent.activation.matching import CLOSE_PAIRS
 from agent.domain.instruction import Action
 from agent.explain import Rules, explain, open_case, report
+from agent.ingest.wire import Refused
 from agent.journal.reader import Reader
 from tests.agent.border import T0, assessment, fault, journey, row
 from tests.agent.roadside import EAST, IN_ACTIVATION, IN_TRACKING, WEST, Roadside, drive, expected, shipped_index
@@ -414,3 +415,29 @@ async def test_repeats_and_leaps_are_told_among_the_fixes(roadside):
     assert "no vehicle gets there so fast" in told_of.words
     assert any(event.what == "SUSPECT_INSIDE" for event in found.events)
     assert found.repeated == 1
+
+
+# --- refused input --------------------------------------------------------------------------------------------------
+
+
+async def test_a_unit_of_which_nothing_was_taken_is_told_with_every_reason(roadside: Roadside) -> None:
+    old = Refused("clock_disagrees", "fixTime: more than a day behind the system clock", "serial:u7", "", 0)
+    none = Refused("zero_satellites", "epoch: a fix from 0 satellites; expected at least one", "serial:u7", "", 0)
+    other = Refused("unreadable", "not JSON", "borderlane/v1/units/u8/position", "", 3)
+    await roadside.take(old, other, source="serial")
+    await roadside.take(old, none, source="serial")
+    explanation = told(roadside, "u7")
+    assert [(one.reason, one.count) for one in explanation.refusals] == [("clock_disagrees", 2), ("zero_satellites", 1)]
+    assert "nothing that u7 sent was taken; the last reason:" in explanation.verdict
+    assert "2 times from u7 by serial, on 2027-01-15 at 08:00:00" in lines(explanation)
+    assert told(roadside, "u8").refusals[0].reason == "unreadable"
+    assert told(roadside, "u9") is None
+
+
+async def test_fixes_that_may_not_activate_are_told_with_their_reason(roadside: Roadside) -> None:
+    await roadside.take(events=(expected(),))
+    fixes = [replace(fix, fix_type=FixType.ESTIMATED) for fix in drive(start=EAST)]
+    await roadside.drive(fixes)
+    explanation = told(roadside)
+    assert not explanation.activated
+    assert "estimated" in lines(explanation).lower()

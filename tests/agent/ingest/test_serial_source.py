@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from agent.activation.events import ReceiverDoubted
 from agent.ingest.serial_source import SerialItem, SerialUnit
 from agent.ingest.wire import Refused
 from zones.fix import Fix
@@ -90,3 +91,25 @@ async def test_a_port_that_does_not_exist_says_so_and_closing_ends() -> None:
         assert unit.state.value == "absent"
         unit.close()
         assert await reading is None
+
+
+async def test_ten_refusals_in_a_row_are_told_once_and_so_is_their_end(port: tuple[int, str]) -> None:
+    theirs, path = port
+    unit = SerialUnit("U-9", path, baud=9_600, now_s=lambda: NOW_S)
+    old = b"".join(second(n, "220426") for n in range(10))
+    told = []
+    reading = unit.items()
+    async with asyncio.timeout(20):
+        first_item = asyncio.create_task(anext(reading))
+        while unit.state.value != "open":  # noqa: ASYNC110 - the state has no event
+            await asyncio.sleep(0)
+        os.write(theirs, old + second(0) + second(1))
+        items = [await first_item]
+        while not isinstance(items[-1], Fix):
+            told.append(unit.doubt())
+            items.append(await anext(reading))
+        told.append(unit.doubt())
+    unit.close()
+    await reading.aclose()
+    assert len(items) == 11
+    assert [one for one in told if one] == [ReceiverDoubted("U-9", "date_before_build"), ReceiverDoubted("U-9", "NONE")]

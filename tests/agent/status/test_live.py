@@ -27,7 +27,7 @@ NAMES = {
     "borderlane_zone_set_info",
     "borderlane_units",
 }
-LABELS = {"output", "state", "source", "result", "action", "name", "link", "mode", "version", "le"}
+LABELS = {"output", "state", "source", "result", "action", "name", "link", "mode", "version", "le", "reason"}
 
 
 def used() -> Metrics:
@@ -38,7 +38,7 @@ def used() -> Metrics:
     metrics.fix_to_instruction.observe(0.15)
     metrics.risk.observe(0.3)
     metrics.commit.observe(0.004)
-    metrics.refusals.labels("serial").inc()
+    metrics.refusals.labels("serial", "bad_checksum").inc()
     metrics.alarms.labels("BREACH").inc()
     metrics.link_up.labels("broker").set(True)
     metrics.mode.labels("NORMAL").set(True)
