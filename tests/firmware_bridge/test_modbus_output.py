@@ -216,7 +216,7 @@ async def test_without_renewal_the_board_drops_it_even_where_we_are_dead(line: L
     shown_s = time.monotonic()
     line.modem.unplug()
     await until(lambda: not any(line.boards[1].states()))
-    assert time.monotonic() - shown_s <= 3.0 + 1.0
+    assert time.monotonic() - shown_s <= 3.0 + 3.0, "3 s, and as much for a starved machine"
 
 
 async def test_a_timed_board_is_told_the_time_with_each_renewal(line: Line) -> None:

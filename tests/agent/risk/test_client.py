@@ -81,7 +81,7 @@ async def test_silence_is_a_link_error_in_time() -> None:
     begun_s = time.monotonic()
     with pytest.raises(LinkError, match="Timeout"):
         await reply_to(Held(), timeout_s=0.1)
-    assert time.monotonic() - begun_s < 3.0
+    assert time.monotonic() - begun_s < 9.0
 
 
 async def test_nobody_there_is_a_link_error() -> None:
