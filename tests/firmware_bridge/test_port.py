@@ -31,7 +31,7 @@ async def read_until(port, wanted: bytes) -> bytes:
 async def test_bytes_come_as_they_were_sent_and_stale_ones_do_not(unit):
     unit.say(b"stale")
     port = await open_port(unit.path)
-    sent = bytes(range(256)) * 40
+    sent = b"".join(number.to_bytes(4, "big") for number in range(2_560)) + bytes(range(256))
     writing = asyncio.to_thread(unit.say, sent)
     got, _ = await asyncio.gather(read_until(port, sent[-256:]), writing)
     assert got[-len(sent) :] == sent
