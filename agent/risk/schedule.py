@@ -20,8 +20,9 @@ MAX_TRIES = 3
 """First request, hedge, last try."""
 BREAKER_FAILURES = 5
 """Failures in a row that open the breaker."""
-BREAKER_REST_S = 5.0
-"""An open breaker lets one probe through after so long (choice: shorter than the 8 s of a budget)."""
+BREAKER_REST_S = 2.0
+"""An open breaker lets a probe through so long after the last one began: a service that is well again is to be
+used within 3 s (invariant 8), even while older requests to it are still running into their limit."""
 
 
 class BreakerState(enum.Enum):
@@ -65,9 +66,14 @@ def succeeded(breaker: Breaker, now_s: float) -> Breaker:
 
 
 def failed(breaker: Breaker, now_s: float) -> Breaker:
-    """A request timed out, was cut, or was answered by a server error."""
+    """A request timed out, was cut, or was answered by a server error.
+
+    Once the breaker is open, a failure tells of a request that began before: it does not put off the next probe.
+    """
     failures = breaker.failures + 1
-    if breaker.state is BreakerState.CLOSED and failures < BREAKER_FAILURES:
+    if breaker.state is not BreakerState.CLOSED:
+        return Breaker(BreakerState.OPEN, failures, breaker.since_s)
+    if failures < BREAKER_FAILURES:
         return Breaker(BreakerState.CLOSED, failures, breaker.since_s)
     return Breaker(BreakerState.OPEN, failures, now_s)
 

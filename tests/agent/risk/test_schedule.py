@@ -101,6 +101,18 @@ def test_open_breaker_lets_one_probe_through():
     assert succeeded(half, 16.0) == Breaker(BreakerState.CLOSED, 0, 16.0)
 
 
+def test_older_requests_that_still_fail_do_not_put_off_the_next_probe():
+    breaker = opened()
+    for late_s in (10.5, 11.0, 11.9):
+        breaker = failed(breaker, late_s)
+    half, allowed = allow(breaker, 10.0 + BREAKER_REST_S)
+    assert allowed
+    again = failed(half, 10.9 + BREAKER_REST_S)
+    assert again.state is BreakerState.OPEN
+    assert allow(again, 10.0 + 2 * BREAKER_REST_S)[1] is True, "counted from the beginning of the last probe"
+    assert BREAKER_REST_S < 3.0, "invariant 8"
+
+
 def test_a_lost_probe_does_not_block_for_ever_and_a_clock_step_back_neither():
     half, _ = allow(opened(), 10.0 + BREAKER_REST_S)
     assert allow(half, 10.0 + 2 * BREAKER_REST_S)[1] is True
