@@ -48,7 +48,8 @@ check: $(READY_DEV) debian-parts
 	$(BIN)/coverage report --fail-under=85
 
 # Measures and writes docs/benchmarks.md; `borderlane bench --json` only measures.
-bench: $(READY_DEV)
+bench: DEBIAN := gpsd-clients
+bench: $(READY_DEV) debian-parts
 	$(BIN)/python -m benchmarks.report $(ARGS)
 
 # Node-RED from npm with a turf function node and with its geofence node, through the same broker.
