@@ -179,7 +179,8 @@ def _open(path: str, baud: int, reset_on_open: bool) -> serial.Serial:
         # mark outlives a killed holder as long as the far end is open, and would lock out its successor.
         with contextlib.suppress(OSError):
             fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
-    with contextlib.suppress(ValueError, OSError, NotImplementedError):  # only some drivers have it
+    # An FTDI driver waits 16 ms for more bytes unless told; pyserial raises one of these where it cannot be told.
+    with contextlib.suppress(ValueError, OSError, NotImplementedError):
         port.set_low_latency_mode(True)
     return port
 

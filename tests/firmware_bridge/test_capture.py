@@ -106,8 +106,9 @@ def test_recording_ends_at_its_bounds(tmp_path):
     assert by_size.path.stat().st_size == by_size.bytes <= 4_000
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")
-def test_full_disk_stops_the_recording_and_nothing_else(tmp_path, monkeypatch):
+def test_full_disk_stops_the_recording_and_nothing_else(tmp_path, monkeypatch, absent):
+    if not Path("/dev/full").exists():
+        absent("there is no /dev/full, a disk without room")
     open_file = os.open
     monkeypatch.setattr(os, "open", lambda path, flags, mode: open_file("/dev/full", os.O_WRONLY))
     recorder = Recorder(tmp_path / "a.blcap", HEADER)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import psutil
-import pytest
 
 PARENT = """
 import subprocess, sys, time
@@ -17,8 +17,9 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it; elsewhere nothing is promised")
-def test_a_killed_parent_takes_its_child_along() -> None:
+def test_a_killed_parent_takes_its_child_along(absent: Callable[[str], str]) -> None:
+    if sys.platform != "linux":
+        absent("the kernel of Linux does it; elsewhere nothing is promised")
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))

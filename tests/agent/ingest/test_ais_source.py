@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import pty
-import tty
-from collections.abc import Iterator
-
 import pyais
 import pytest
 
 from agent.ingest.ais_source import AisVessels
-from agent.ingest.serial_source import SerialItem
 from agent.ingest.wire import Refused
+from tests.agent.ingest.ports import heard
 from zones.fix import Fix
 
 NOW_S = 1_796_126_425.4
@@ -24,36 +18,6 @@ PLACE = {"lat": 47.57, "lon": 9.3833, "speed": 10.0, "course": 200.0, "accuracy"
 def said(kind: int = 1, mmsi: str = FERRY, **fields: object) -> bytes:
     message = {"msg_type": kind, "mmsi": mmsi, **PLACE, **fields}
     return "".join(line + "\r\n" for line in pyais.encode_dict(message, talker_id="AI")).encode()
-
-
-@pytest.fixture
-def port() -> Iterator[tuple[int, str]]:
-    theirs, ours = pty.openpty()
-    tty.setraw(ours)
-    try:
-        yield theirs, os.ttyname(ours)
-    finally:
-        os.close(ours)
-        os.close(theirs)
-
-
-async def heard(source: AisVessels, count: int, theirs: int, data: bytes) -> list[SerialItem]:
-    got: list[SerialItem] = []
-
-    async def read() -> None:
-        async for item in source.items():
-            got.append(item)
-            if len(got) == count:
-                return
-
-    reading = asyncio.create_task(read())
-    async with asyncio.timeout(20):
-        while source.state.value != "open":  # noqa: ASYNC110 - the state has no event
-            await asyncio.sleep(0)
-        os.write(theirs, data)
-        await reading
-    source.close()
-    return got
 
 
 def receiver(path: str) -> AisVessels:

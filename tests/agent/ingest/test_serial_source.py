@@ -2,16 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pty
-import tty
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from agent.activation.events import ReceiverDoubted
-from agent.ingest.serial_source import SerialItem, SerialUnit
+from agent.ingest.serial_source import SerialUnit
 from agent.ingest.wire import Refused
+from tests.agent.ingest.ports import heard
 from zones.fix import Fix
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
@@ -32,40 +30,10 @@ def second(n: int, day: str = "221126") -> bytes:
     )
 
 
-@pytest.fixture
-def port() -> Iterator[tuple[int, str]]:
-    theirs, ours = pty.openpty()
-    tty.setraw(ours)
-    try:
-        yield theirs, os.ttyname(ours)
-    finally:
-        os.close(ours)
-        os.close(theirs)
-
-
-async def first(unit: SerialUnit, count: int, theirs: int, data: bytes) -> list[SerialItem]:
-    got: list[SerialItem] = []
-
-    async def read() -> None:
-        async for item in unit.items():
-            got.append(item)
-            if len(got) == count:
-                return
-
-    reading = asyncio.create_task(read())
-    async with asyncio.timeout(5):
-        while unit.state.value != "open":  # noqa: ASYNC110 - the state has no event
-            await asyncio.sleep(0)
-        os.write(theirs, data)
-        await reading
-    unit.close()
-    return got
-
-
 async def test_nmea_from_a_real_port_becomes_fixes_of_the_configured_unit(port: tuple[int, str]) -> None:
     theirs, path = port
     unit = SerialUnit("U-9", path, baud=9_600, now_s=lambda: NOW_S)
-    one, two = await first(unit, 2, theirs, second(0) + second(1) + second(2))
+    one, two = await heard(unit, 2, theirs, second(0) + second(1) + second(2))
     assert isinstance(one, Fix) and isinstance(two, Fix)
     assert (one.unit, one.time_s, one.received_s) == ("U-9", NOW_S, NOW_S)
     assert (one.latitude, one.longitude) == pytest.approx((47.61, 8.55))
@@ -76,7 +44,7 @@ async def test_nmea_from_a_real_port_becomes_fixes_of_the_configured_unit(port: 
 async def test_a_receiver_of_another_day_is_refused_without_its_position(port: tuple[int, str]) -> None:
     theirs, path = port
     unit = SerialUnit("U-9", path, baud=9_600, now_s=lambda: NOW_S)
-    (item,) = await first(unit, 1, theirs, second(0, "080407") + second(1, "080407"))
+    (item,) = await heard(unit, 1, theirs, second(0, "080407") + second(1, "080407"))
     assert isinstance(item, Refused)
     assert item.source == "serial:U-9" and item.reason and item.length == 0
     assert "4736" not in item.detail and "47.6" not in item.detail
