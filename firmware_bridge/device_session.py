@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import time
@@ -10,16 +9,16 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
 from firmware_bridge.capture import Direction, Recorder
-from firmware_bridge.errors import PortLost, PortUnavailable
+from firmware_bridge.errors import PortLost
 from firmware_bridge.link import HostLink, LinkEvent, Phase
 from firmware_bridge.outputs import OutputSettings, OutputState
-from firmware_bridge.port import SerialPort, open_port
-from firmware_bridge.session import GOOD_FOR_S, LinkState, PortState, reopen_wait_s
+from firmware_bridge.port import SerialPort
+from firmware_bridge.reopening import PortState, ReopenedPort
 
 DeviceEvent: TypeAlias = LinkEvent | PortState
 
 
-class DeviceSession:
+class DeviceSession(ReopenedPort[LinkEvent]):
     """Iterate `events()` once; `close()` ends it. Leases go out at once, and are forgotten without a link."""
 
     def __init__(
@@ -37,17 +36,9 @@ class DeviceSession:
     ) -> None:
         """`number` tells our own starts apart in the device's log, `wall_s` (UTC) is what it sets its calendar by,
         `recorder` keeps the raw bytes."""
-        self.path = path
+        super().__init__(path, baud=baud, reset_on_open=reset_on_open, recorder=recorder, now_s=now_s, spread=spread)
         self.link = HostLink(outputs, session=number)
-        self.state = LinkState.ABSENT
-        self.reason = "not opened yet"
-        self.reopens = 0
-        """Times the port was opened again after it had been lost."""
-        self._baud, self._reset_on_open = baud, reset_on_open
-        self._wall_s, self._now_s, self._spread = wall_s, now_s, spread
-        self._recorder = recorder
-        self._port: SerialPort | None = None
-        self._closed = asyncio.Event()
+        self._wall_s = wall_s
 
     @property
     def is_up(self) -> bool:
@@ -73,58 +64,34 @@ class DeviceSession:
 
     def close(self) -> None:
         """End `events()`; safe to call twice."""
-        self._closed.set()
         self.link.closed()
-        self.state, self.reason = LinkState.ABSENT, "closed"
-        if self._port is not None:
-            self._port.close()
-        if self._recorder is not None:
-            self._recorder.close()
+        super().close()
 
-    async def events(self) -> AsyncIterator[DeviceEvent]:
+    def events(self) -> AsyncIterator[DeviceEvent]:
         """What the device says and how the port is, for ever; no error of the port or the bytes ends it."""
-        attempt, opened_before = 0, False
-        while not self._closed.is_set():
-            try:
-                self._port = await open_port(self.path, self._baud, reset_on_open=self._reset_on_open)
-            except PortUnavailable as error:
-                if change := self._changed(LinkState.ABSENT, str(error)):
-                    yield change
-            else:
-                self.reopens += opened_before
-                opened_before, opened_s = True, self._now_s()
-                async for event in self._while_open(self._port):
-                    yield event
-                if self._now_s() - opened_s >= GOOD_FOR_S:
-                    attempt = 0
-            await self._pause(reopen_wait_s(attempt, self._spread()))
-            attempt += 1
+        return self._for_ever()
 
-    async def _while_open(self, port: SerialPort) -> AsyncIterator[DeviceEvent]:
-        try:
-            if change := self._changed(LinkState.OPEN, ""):
-                yield change
-            if not self._closed.is_set():
-                self.link.opened(self._now_s(), int(self._wall_s() * 1000))
-            while self.link.phase is not Phase.CLOSED:
-                self._write(port, self.link.to_send())
-                for event in await self._next_events(port):
-                    yield event
-            reason = f"{self.path}: the link is down"
-        except PortLost as lost:
-            reason = str(lost)
-        finally:
-            self.link.closed()
-            port.close()
-        if not self._closed.is_set() and (change := self._changed(LinkState.LOST, reason)):
-            yield change
+    def _opened(self) -> None:
+        self.link.opened(self._now_s(), int(self._wall_s() * 1000))
 
-    async def _next_events(self, port: SerialPort) -> list[DeviceEvent]:
+    def _left(self) -> None:
+        self.link.closed()
+
+    def _good_for_s(self, opened_s: float) -> float:
+        return self._now_s() - opened_s
+
+    async def _round(self, port: SerialPort, opened_s: float) -> list[LinkEvent] | None:
+        if self.link.phase is Phase.CLOSED:
+            return None
+        self._write(port, self.link.to_send())
+        return await self._next_events(port)
+
+    async def _next_events(self, port: SerialPort) -> list[LinkEvent]:
         due_s = self.link.due_s()
         wait_s = 0.0 if due_s is None else max(0.0, due_s - self._now_s())
         data = await port.read(wait_s)
         now_s = self._now_s()
-        events: list[DeviceEvent] = []
+        events: list[LinkEvent] = []
         if data is not None:
             self._record("in", data)
             events += self.link.receive(data, now_s)
@@ -146,14 +113,3 @@ class DeviceSession:
     def _record(self, direction: Direction, data: bytes) -> None:
         if self._recorder is not None:
             self._recorder.record(direction, data, self._now_s())
-
-    def _changed(self, state: LinkState, reason: str) -> PortState | None:
-        if (state, reason) == (self.state, self.reason):
-            return None
-        self.state, self.reason = state, reason
-        return PortState(self.path, state, reason)
-
-    async def _pause(self, wait_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await self._closed.wait()

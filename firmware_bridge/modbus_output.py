@@ -21,7 +21,7 @@ from firmware_bridge.link import LeaseRefused, LinkDown, LinkUp
 from firmware_bridge.link_messages import Capability, Fault, FaultCode, Output
 from firmware_bridge.outputs import ALLOWED, Nak, OutputState, longest_ms
 from firmware_bridge.relay import FailSafe, RelayOutput
-from firmware_bridge.session import LinkState, PortState, reopen_wait_s
+from firmware_bridge.reopening import LinkState, PortState, reopen_wait_s
 
 TIMEOUT_S = 0.3
 RETRIES = 2

@@ -31,7 +31,7 @@ from firmware_bridge.outputs import (
     OutputState,
 )
 from firmware_bridge.relay import FailSafe, RelayOutput
-from firmware_bridge.session import LinkState, PortState
+from firmware_bridge.reopening import LinkState, PortState
 
 RENEW_AFTER_S = 0.8
 """A turn of the pipeline this long after the last renewal renews; it turns at least once a second."""

@@ -13,7 +13,8 @@ from agent.ingest.wire import Refused, fix_of_position
 from firmware_bridge.ais import VESSEL_TYPES, AisDecoder, Vessel, fix_time_ms
 from firmware_bridge.capture import Recorder
 from firmware_bridge.messages import PositionReport
-from firmware_bridge.session import LinkState, PortState, SerialSource
+from firmware_bridge.reopening import LinkState, PortState
+from firmware_bridge.session import SerialSource
 
 SILENT_AFTER_S = 900.0
 """No vessel may be near for long: only then is the port opened again."""

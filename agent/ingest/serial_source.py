@@ -12,7 +12,8 @@ from agent.activation.events import ReceiverDoubted
 from agent.ingest.wire import Refused, fix_of_position
 from firmware_bridge.capture import Recorder
 from firmware_bridge.messages import PositionReport
-from firmware_bridge.session import LinkState, PortState, SerialSource
+from firmware_bridge.reopening import LinkState, PortState
+from firmware_bridge.session import SerialSource
 from zones.fix import Fix
 
 SerialItem: TypeAlias = Fix | Refused

@@ -15,7 +15,8 @@ from firmware_bridge.ais import AisDecoder
 from firmware_bridge.capture import LINE_LIMIT, MAGIC, VERSION, CaptureError, Header, Recorder, Replay
 from firmware_bridge.messages import Event, Refusal
 from firmware_bridge.nmea import NmeaDecoder
-from firmware_bridge.session import LinkState, PortState, SerialSource
+from firmware_bridge.reopening import LinkState, PortState
+from firmware_bridge.session import SerialSource
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "serial"
 HEADER = Header(VERSION, "/dev/gnss", 9_600, "2026-12-01T12:00:00.000Z")

@@ -17,7 +17,7 @@ from firmware_bridge.device_session import DeviceEvent, DeviceSession
 from firmware_bridge.link import LinkDown, LinkUp
 from firmware_bridge.link_messages import Fault, FaultCode, Output, Sighting
 from firmware_bridge.outputs import OutputKind, OutputSettings, OutputState
-from firmware_bridge.session import LinkState, PortState
+from firmware_bridge.reopening import LinkState, PortState
 from simulator.serial_unit import SerialDevice
 from tests.firmware_bridge.link_world import SOURCE, STRICT
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from firmware_bridge.clock_check import BUILD_TIME_S
 from firmware_bridge.messages import PositionReport, Refusal
-from firmware_bridge.session import LinkState, PortState, SerialSource, reopen_wait_s
+from firmware_bridge.reopening import LinkState, PortState, reopen_wait_s
+from firmware_bridge.session import SerialSource
 from simulator.serial_unit import SerialReceiver, nmea_sentences
 
 NOW_S = BUILD_TIME_S + 1_000_000.0

@@ -19,7 +19,8 @@ from firmware_bridge.framing import Frame, FrameKind, Framer, fletcher
 from firmware_bridge.gnss import GnssDecoder
 from firmware_bridge.messages import PositionReport
 from firmware_bridge.port import open_port
-from firmware_bridge.session import LinkState, PortState, SerialSource
+from firmware_bridge.reopening import LinkState, PortState
+from firmware_bridge.session import SerialSource
 from tests.system.box import INSIDE, Box, command, until
 
 GNSS = Path(__file__).parents[1] / "corpus" / "serial" / "gnss"

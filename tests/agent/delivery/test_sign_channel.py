@@ -15,7 +15,7 @@ from firmware_bridge.device_session import DeviceEvent
 from firmware_bridge.link import LeaseRefused, LinkDown, LinkUp
 from firmware_bridge.link_messages import Capability, Fault, FaultCode, Output, Sighting
 from firmware_bridge.outputs import OutputKind, OutputState
-from firmware_bridge.session import LinkState
+from firmware_bridge.reopening import LinkState
 
 GO, STOP, HOLD, DEFAULT = OutputState.GO, OutputState.STOP, OutputState.HOLD, OutputState.DEFAULT
 PLACES = (Place("sign-1", OutputKind.SIGN, "thayngen", "IN"), Place("dog", OutputKind.WATCHDOG, "", "IN"))
