@@ -344,7 +344,7 @@ def dump_state(state: UnitState, index: ZoneIndex) -> bytes | None:
         state.zones,
         branch,
         held,
-        state.held_due_s,
+        state.held_due_s if held else math.inf,
         tuple(gap for gap in state.gaps if not gap.late),
         state.passages,
         state.run_from_seq,
@@ -381,6 +381,8 @@ def load_state(value: bytes, index: ZoneIndex) -> UnitState:
     for gap in state.gaps:
         for zone_id, zone in gap.zones.items():
             _place_again(zone_id, zone, index)
+    if not state.held:
+        state.held_due_s = math.inf  # else `tick` would wait for ever for what is not there
     state.refresh()
     return state
 
