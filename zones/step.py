@@ -203,14 +203,14 @@ def _open_branch(this: Step, leap: bool) -> None:
     in_zone = False
     for zone, inside, _ in this.contacts():
         in_zone = in_zone or inside
-        zone_state = state.zones.get(zone.zone.id)
+        zone_state = state.zones.get(zone.id)
         was_in = zone_state is not None and (zone_state.phase is Phase.IN or zone_state.run > 0)
         if this.leg is not None and inside is not was_in:
             found = spans(this.index, zone, this.leg, inside)
-            hints[zone.zone.id] = entry_on(found, this.leg) if inside else exit_on(found, this.leg)
+            hints[zone.id] = entry_on(found, this.leg) if inside else exit_on(found, this.leg)
         if leap and inside and zone.zone.kind is ZoneKind.ACTIVATION:
             reason = "a position no vehicle could have reached"
-            this.out.append(Notice(NoticeName.SUSPECT_INSIDE, fix.unit, fix.time_s, zone.zone.id, reason))
+            this.out.append(Notice(NoticeName.SUSPECT_INSIDE, fix.unit, fix.time_s, zone.id, reason))
     needed = config.suspect_fixes if leap else config.uncorroborated_fixes
     branch = Branch(fix, needed, leap, this.length_m, 1, [fix] if in_zone else [], hints)
     state.branch, state.calm = branch, None

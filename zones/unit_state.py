@@ -224,7 +224,10 @@ class UnitState:
         """No branch, nothing held, in every open zone for certain: only an edge can change anything."""
         if not self.known or self.branch is not None or self.held or self.blind:
             return False
-        return all(zone.phase is Phase.IN for zone in self.zones.values())
+        for zone in self.zones.values():  # noqa: SIM110 - a generator for all() takes three times as long
+            if zone.phase is not Phase.IN:
+                return False
+        return True
 
     def saw(self, before: Fix, fix: Fix) -> None:
         """Remember that the `seq` of a fix was used; `before` was the anchor until then."""
