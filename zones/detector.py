@@ -261,8 +261,10 @@ class Detector:
         if not (box[0] < old_latitude < box[2] and box[1] < old_longitude < box[3]):
             if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
                 return False
-            way = old_latitude, old_longitude, latitude, longitude
-            if not ((box is not NO_BOX and self._free(*way)) or self._clear(*way)):
+            if not (
+                (box is not NO_BOX and self._free(old_latitude, old_longitude, latitude, longitude))
+                or self._clear(old_latitude, old_longitude, latitude, longitude)
+            ):
                 return False
         write_box(self._memory, at + BOX_AT, *box)
         return True

@@ -12,7 +12,7 @@ from zones.fix import Fix
 from zones.grid import NEAR_M, CompiledZone, Nearby, Place
 from zones.index import ZoneIndex, meets
 from zones.membership import EDGE_M, Edge, Membership, classify, clearance_m, moves_away
-from zones.plausibility import DetectionConfig, effective_accuracy_m, usable
+from zones.plausibility import DetectionConfig, usable
 from zones.segment import (
     Crossing,
     Leg,
@@ -60,6 +60,9 @@ class Step:
     """Crossings worked out while the anchor still had its position."""
     in_zone: bool = False
     """The fix lies in a zone; known once settled."""
+
+    anchor_accuracy_m: float = 0.0
+    """Of the anchor, where there is a leg."""
 
     _contacts: list[Contact] | None = None
 
@@ -199,7 +202,7 @@ def _restart_run(step: Step, zone: CompiledZone, state: ZoneState, clearance: fl
 
 def _note_anchor(step: Step, state: ZoneState) -> None:
     if step.leg is not None:
-        state.note(step.state.fix, effective_accuracy_m(step.state.fix, step.config))
+        state.note(step.state.fix, step.anchor_accuracy_m)
 
 
 def _entry(step: Step, zone: CompiledZone, clearance: float) -> tuple[Crossing, bool]:
@@ -347,14 +350,14 @@ def _passed_zones(step: Step) -> Iterator[tuple[CompiledZone, list[Span]]]:
     leg, state = step.leg, step.state
     if leg is None or not state.known or not step.passes:
         return
-    known = {zone.id for zone, is_inside, _ in step.contacts() if is_inside}.union(state.zones)
+    known = [*state.zones, *[zone.id for zone, is_inside, _ in step.contacts() if is_inside]]
     for zone in _on_the_way(step, leg, known):
         found = spans(step.index, zone, leg, False, _edges_near(step, zone))
         if found or _through_tunnel(step, zone):
             yield zone, found
 
 
-def _on_the_way(step: Step, leg: Leg, known: set[str]) -> list[CompiledZone]:
+def _on_the_way(step: Step, leg: Leg, known: list[str]) -> list[CompiledZone]:
     """Zones whose bounds meet the leg, but for the known ones."""
     if step.length_m > 2.0 * NEAR_M:
         about = step.index.zones_about(step.place.part, leg.x0, leg.y0, leg.x1, leg.y1)
@@ -363,7 +366,7 @@ def _on_the_way(step: Step, leg: Leg, known: set[str]) -> list[CompiledZone]:
     for nearby in (*step.place.partial, *step.state.placed(step.index).partial):
         zone = nearby.zone
         if zone.id not in known and meets(zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1):
-            known.add(zone.id)
+            known.append(zone.id)
             met.append(zone)
     return met
 
@@ -386,8 +389,7 @@ def _passed(step: Step, zone: CompiledZone, found: list[Span]) -> None:
     start = leg.at(found[0][0] if found else 0.5)
     end = leg.at(found[-1][1] if found else 0.5)
     direction = direction_of(zone, leg.x1 - leg.x0, leg.y1 - leg.y0, config)
-    anchor = step.state.fix
-    anchor_accuracy_m = effective_accuracy_m(anchor, config)
+    anchor, anchor_accuracy_m = step.state.fix, step.anchor_accuracy_m
     evidence = [
         Evidence(anchor.seq, anchor.time_s, anchor_accuracy_m),
         Evidence(step.fix.seq, step.fix.time_s, step.accuracy_m),

@@ -168,7 +168,9 @@ def make_step(
         fix.latitude,
         fix.longitude,
     )
-    return Step(index, config, state, fix, place, accuracy_m, out, leg, length_m, dt_s)
+    this = Step(index, config, state, fix, place, accuracy_m, out, leg, length_m, dt_s)
+    this.anchor_accuracy_m = effective_accuracy_m(anchor, config)
+    return this
 
 
 def _trust(this: Step) -> Trust:
@@ -187,7 +189,7 @@ def _trust(this: Step) -> Trust:
 def _grade_since(this: Step, since_s: float) -> Trust:
     state, config = this.state, this.config
     dt_s = this.fix.time_s - since_s
-    accuracy_m = effective_accuracy_m(state.fix, config)
+    accuracy_m = this.anchor_accuracy_m if this.leg is not None else effective_accuracy_m(state.fix, config)
     speed_mps = step_speed_mps(this.length_m, accuracy_m, this.accuracy_m, dt_s)
     previous_mps = state.step_m / state.step_dt_s if state.step_dt_s > 0.0 else None
     return grade_step(speed_mps, dt_s, faster_reported_mps(state.fix, this.fix), previous_mps, config)
