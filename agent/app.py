@@ -273,6 +273,7 @@ class App:
                 interval_s=customs.feed_interval_s,
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
+                on_reachable=lambda reachable: outbox.customs_back() if reachable else None,
             ),
             serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
             signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
