@@ -41,7 +41,9 @@ FIXES = 8
 """One a second, in the middle of the activation zone: the last two thirds of them settle the entry."""
 WINDOW = 400
 """Messages sent ahead of the agent's acknowledgements."""
-FED_IN_S = 25.0
+FED_IN_S, FED_EACH_S = 20.0, 0.005
+"""For the agent to start and to read the feed before the outage begins; far more than it takes."""
+FEED_EVERY_S = 0.2
 LONG_S = 3_600.0
 ORDINARY_REQUEST_S = 3.0
 PAGE = 1_000
@@ -99,43 +101,52 @@ def parts(lorries: Sequence[Lorry]) -> Iterator[Sequence[Lorry]]:
 
 
 class Outage:
-    """One run."""
+    """One run.
+
+    Args:
+        box: Customs and broker serve.
+        count: Lorries.
+        hours: How long customs is away, by the agent's clock.
+        seconds: The same by the wall.
+    """
 
     def __init__(self, box: Box, count: int, hours: float, seconds: float) -> None:
-        self.box, self.count = box, count
-        self.ends_s = time.time() + FED_IN_S * (1.0 + count / 5_000) + seconds
-        """Until then the clock runs fast, and there it agrees with the wall."""
-        self.clock = Clock(hours * 3_600.0 / seconds, self.ends_s)
-        self.began_s = self.ends_s - hours * 3_600.0
-        self.lorries = convoy(count, self.began_s, hours * 3_600.0)
+        self.box, self.count, self.seconds, self.lasts_s = box, count, seconds, hours * 3_600.0
+        self.clock = Clock()
+        self.began_s = time.time() - self.lasts_s
+        self.lorries = convoy(count, time.time(), self.lasts_s)
         self.largest = 0
 
     def configure(self) -> None:
-        """The agent's and customs' fast clock; time-outs and pauses stay what they are on the wall."""
-        fast = f"\n[clock]\nspeedup = {self.clock.speedup}\norigin_s = {self.clock.origin_s}\n"
+        """The agent's fast clock; time-outs and pauses stay what they are on the wall.
+
+        It agrees with the wall at the end of the outage, so that another process can go on from there.
+        """
+        ends_s = time.time() + FED_IN_S + self.count * FED_EACH_S + self.seconds
+        self.clock = Clock(self.lasts_s / self.seconds, ends_s)
+        self.began_s = ends_s - self.lasts_s
         pace = {
             "customs.request_timeout_s": ORDINARY_REQUEST_S * self.clock.speedup,
-            "customs.feed_interval_s": 0.2 * self.clock.speedup,
+            "customs.feed_interval_s": FEED_EVERY_S * self.clock.speedup,
         }
-        self.box.configure(pace, fast)
-        self.box.customs_config.write_text(self.box.customs_config.read_text() + fast)
+        self.box.configure(pace, f"\n[clock]\nspeedup = {self.clock.speedup}\norigin_s = {self.clock.origin_s}\n")
 
     def ordinary(self) -> None:
         """The wall's pace from now on."""
-        self.box.configure({"customs.request_timeout_s": ORDINARY_REQUEST_S, "customs.feed_interval_s": 0.2})
-        for file in (self.box.config_file, self.box.customs_config):
-            file.write_text(file.read_text().partition("\n[clock]")[0] + "\n")
+        text = self.box.config_file.read_text().partition("\n[clock]")[0]
+        self.box.config_file.write_text(f"{text}\n")
+        self.box.configure(
+            {"customs.request_timeout_s": ORDINARY_REQUEST_S, "customs.feed_interval_s": FEED_EVERY_S}
+        )
 
     async def prepare(self) -> None:
         """Everything is declared, and the agent has it; then customs is away."""
-        await self.box.customs.stop()
-        self.configure()
-        await self.box.start_customs()
         for part in parts(self.lorries):
             goods = tuple(one for lorry in part for one in lorry.papers.goods)
             await self.box.post_declarations("goods-declarations", goods)
             journeys = tuple(lorry.papers.journey for lorry in part)
             await self.box.post_declarations("transport-declarations", journeys)
+        self.configure()
         await self.box.start_agent()
         await until(self._fed, "the agent has every journey", LONG_S, 0.5)
         await self.box.customs.stop()
@@ -179,7 +190,7 @@ class Outage:
 
     async def restart(self) -> float:
         """Killed with all that it holds; returns how long it took to serve again, seconds."""
-        await asyncio.sleep(max(0.0, self.ends_s - time.time()))
+        await asyncio.sleep(max(0.0, self.clock.origin_s - time.time()))
         await self.box.kill_agent()
         self.ordinary()
         return await self.box.start_agent()
