@@ -284,6 +284,7 @@ class App:
                     functools.partial(self._display, table),
                     self._display_shown,
                     self.clock.now_s,
+                    loaded.frames,
                 )
                 for number, table in enumerate(self.config.listener)
             ),

@@ -41,7 +41,7 @@ FIXES = 8
 """One a second, in the middle of the activation zone: the last two thirds of them settle the entry."""
 WINDOW = 400
 """Messages sent ahead of the agent's acknowledgements."""
-FED_IN_S, FED_EACH_S = 20.0, 0.005
+FED_IN_S, FED_EACH_S = 12.0, 0.01
 """For the agent to start and to read the feed before the outage begins; far more than it takes."""
 FEED_EVERY_S = 0.2
 LONG_S = 3_600.0
