@@ -33,6 +33,9 @@ QUEUE = 2_000
 """Items that may wait for the next batch; the sources then wait themselves."""
 BATCH_ITEMS = 64
 """Items of one batch; an item of MQTT is itself a batch of up to 256 messages."""
+BATCH_MESSAGES = 1_000
+"""A batch takes no further item once it has so many messages: what comes with the next one, such as an answer that a
+lorry waits for, must not wait for long."""
 LONGEST_WAIT_S = 1.0
 """The pipeline looks at the deadlines at least so often, wall seconds, in case the clock was set."""
 WATERMARK_EVERY_S = 1.0
@@ -203,8 +206,10 @@ class Pipeline:
                 items = [await self._queue.get()]
         except TimeoutError:
             return []
-        while len(items) < BATCH_ITEMS and not self._queue.empty():
+        messages = _messages_of(items[0])
+        while len(items) < BATCH_ITEMS and messages < BATCH_MESSAGES and not self._queue.empty():
             items.append(self._queue.get_nowait())
+            messages += _messages_of(items[-1])
         return items
 
     def _wait_s(self) -> float:
@@ -336,6 +341,10 @@ class Pipeline:
         """Lowest seq that only memory holds: all that a unit outside the tracking zones has sent last."""
         cursor = self.around.cursors[unit]
         return None if self.around.detector.in_tracking(unit) else cursor.highest
+
+
+def _messages_of(item: Input) -> int:
+    return len(item.batch.messages) if isinstance(item, Received) else 1
 
 
 def _begins_something(item: Input) -> bool:
