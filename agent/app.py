@@ -257,7 +257,7 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs, source.was_full)
         self._booth = Booth(self.register, around.detector.index)
         ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
