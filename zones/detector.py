@@ -100,6 +100,8 @@ class Detector:
         self._timers: list[tuple[float, str]] = []
         self._counts: dict[str, int] = {}
         self._far = self._steady = self._used = 0
+        self._behind_s = 0.0
+        """Of the last `tick`."""
         self._gone_reason = "removed"
         self._verdict = Verdict.ACCEPTED
         self._reason = ""
@@ -484,7 +486,7 @@ class Detector:
             due_s = min(due_s, expires_s if gap.due_s is None else gap.due_s)
         if state.zones and not state.lost:
             stale_s, lost_s = self._silence_s(state)
-            due_s = min(due_s, state.last_received_s + (lost_s if state.stale else stale_s))
+            due_s = min(due_s, state.last_received_s + (lost_s if state.stale else stale_s) + self._behind_s)
         return due_s
 
     def _silence_s(self, state: UnitState) -> tuple[float, float]:
@@ -509,8 +511,14 @@ class Detector:
                 heapq.heappush(self._timers, (due_s, unit))
         return None
 
-    def tick(self, now_s: float) -> list[Detected]:
-        """Let time pass: held fixes go, late ones are judged, silence is noticed, but is never an exit."""
+    def tick(self, now_s: float, behind_s: float = 0.0) -> list[Detected]:
+        """Let time pass: held fixes go, late ones are judged, silence is noticed, but is never an exit.
+
+        Args:
+            now_s: UTC seconds.
+            behind_s: How long fixes may have been lying unread: nobody counts as silent for that time.
+        """
+        self._behind_s = behind_s
         out: list[Detected] = []
         while (due_s := self.due_s()) is not None and due_s <= now_s:
             _, unit = heapq.heappop(self._timers)
@@ -535,11 +543,11 @@ class Detector:
             return
         stale_s, lost_s = self._silence_s(state)
         silent_s = now_s - state.last_received_s
-        if now_s >= state.last_received_s + lost_s:
+        if now_s >= state.last_received_s + lost_s + self._behind_s:
             state.stale = state.lost = True
             state.calm = None
             out.append(Notice(NoticeName.LOST, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
-        elif now_s >= state.last_received_s + stale_s and not state.stale:
+        elif now_s >= state.last_received_s + stale_s + self._behind_s and not state.stale:
             state.stale = True
             state.calm = None
             out.append(Notice(NoticeName.STALE, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
