@@ -272,8 +272,10 @@ class Pipeline:
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):
                 gathering.refuse(refused, source)
-            case Reported(items=reports, repeats=repeats):
+            case Reported(items=reports, repeats=repeats, unit=unit, frame=frame):
                 gathering.items(reports, AVL)
+                if frame:
+                    gathering.frame(unit, frame)
                 if repeats:
                     gathering.fixes[AVL, "duplicate"] += repeats
             case Happened():
