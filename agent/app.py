@@ -169,7 +169,10 @@ class App:
     def _inbound(self) -> Inbound:
         mqtt = self.config.mqtt
         operators = {name: frozenset(operator.units) for name, operator in self.config.operators.items()}
-        inbound = Inbound(self.topics, mqtt.owntracks, mqtt.traccar_topic, mqtt.flespi_topic, operators)
+        phones = frozenset(name for name, operator in self.config.operators.items() if operator.phones)
+        inbound = Inbound(
+            self.topics, mqtt.owntracks, mqtt.traccar_topic, mqtt.flespi_topic, operators, phone_operators=phones
+        )
         faults = filter_faults([topic for topic, _ in inbound.filters()])
         if faults:
             raise ConfigError("\n".join(f"mqtt: {fault}" for fault in faults))
@@ -254,7 +257,7 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs, source.was_full)
         self._booth = Booth(self.register, around.detector.index)
         ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)

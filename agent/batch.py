@@ -193,9 +193,9 @@ class Gathering:
         address = self.around.topics.parse(refused.source)
         return source != FEED and (address is None or address.kind not in NO_REPORTS)
 
-    def tick(self) -> None:
-        """Let the detector and the records know the time."""
-        self.findings(self.around.detector.tick(self.now_s))
+    def tick(self, behind_s: float = 0.0) -> None:
+        """Let the detector and the records know the time, and for how long reports may have been lying unread."""
+        self.findings(self.around.detector.tick(self.now_s, behind_s))
         self.event(DeadlinePassed(self.now_s))
 
     def findings(self, findings: Iterable[Finding]) -> None:

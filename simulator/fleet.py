@@ -40,8 +40,9 @@ UNITS_A_CONNECTION = 25
 """Units that share a broker connection while there are connections to spare."""
 IDLE_S = 0.03
 """The loop looks at its heap at least so often, wall seconds."""
-TICK_S = 0.004
-"""It performs what is due at most so often, wall seconds: what falls due together leaves in one write."""
+TICK_S = 0.02
+"""It performs what is due at most so often, wall seconds: what falls due together leaves in one write. A shorter one
+gives each fix of a large fleet a write of its own, and broker and fleet pay for that more than for the fix."""
 LINGER_S = 1.5
 """Units answer instructions for so long after the end of the run, wall seconds."""
 UNCONFIRMED_LINGER_S = 30.0
