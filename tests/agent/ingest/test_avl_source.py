@@ -160,7 +160,7 @@ async def test_a_backlog_is_known_after_a_restart_although_the_cursor_has_given_
         for at in range(0, len(live), 20):
             await line.send(live[at : at + 20])
         await line.send(backlog)
-        assert site.fixes == {"accepted": 120}
+        assert site.fixes == {"accepted": 100, "late": 20}
     async with site_of(open_roadside()) as site, line_to(site) as line:
         await line.send(backlog)
         assert site.fixes == {"duplicate": 20}
