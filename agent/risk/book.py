@@ -8,9 +8,9 @@ name, phrase or plate that they are about.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import msgspec
 import numpy as np
@@ -48,6 +48,7 @@ ENTRY = np.dtype(
 """A list entry: number of the name or phrase it is about (plates: 0), then as a rule; `flags` of the rule index."""
 
 Floor = Literal["yellow", "red"]
+T = TypeVar("T")
 _EPOCH = datetime.date(1970, 1, 1)
 
 
@@ -146,6 +147,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Hex; keys are hashed with it."""
     templates: tuple[Template, ...]
     counts: dict[str, int]
+    match_at: float
+    """Likeness in percent from which two names are one."""
     settings: dict[str, Any]
     """Shares, thresholds and the rest of `book.toml`; a local book has none."""
     files: dict[str, FileEntry] = {}
@@ -219,7 +222,7 @@ class CompiledBook:
         salt = bytes.fromhex(manifest.salt)
         self.salt = salt
         self.rules = rules or RuleIndex(manifest.templates, columns.rules.keys, columns.rules.rows, salt)
-        self.names = NameIndex(columns.names, float(manifest.settings.get("matchAt", 100.0)))
+        self.names = NameIndex(columns.names, manifest.match_at)
         self.phrases = phrases or PhraseIndex(columns.phrases)
 
     @property
@@ -289,20 +292,20 @@ def _day(days: int) -> datetime.date:
     return _EPOCH + datetime.timedelta(days=days)
 
 
-class CompiledRules(Sequence[Entry]):
-    """The rules of a book by the rows of its index, each made when it is asked for."""
+class Decoded(Sequence[T]):
+    """Things by number, each made when it is asked for."""
 
-    def __init__(self, book: CompiledBook) -> None:
-        self._book = book
+    def __init__(self, count: int, make: Callable[[int], T]) -> None:
+        self._count, self._make = count, make
 
     def __len__(self) -> int:
-        return len(self._book.rules)
+        return self._count
 
     @overload
-    def __getitem__(self, at: int) -> Entry: ...
+    def __getitem__(self, at: int) -> T: ...
     @overload
-    def __getitem__(self, at: slice) -> Sequence[Entry]: ...
-    def __getitem__(self, at: int | slice) -> Entry | Sequence[Entry]:
+    def __getitem__(self, at: slice) -> Sequence[T]: ...
+    def __getitem__(self, at: int | slice) -> T | Sequence[T]:
         if isinstance(at, slice):
-            return [self._book.rule(one) for one in range(len(self))[at]]
-        return self._book.rule(range(len(self))[at])
+            return [self._make(one) for one in range(self._count)[at]]
+        return self._make(range(self._count)[at])

@@ -87,6 +87,7 @@ def manifest_of(columns: BookColumns, **changed: Any) -> Manifest:
             "named": len(columns.named.entries),
             "phrased": len(columns.phrased.entries),
         },
-        "settings": {"matchAt": 90.0},
+        "match_at": 90.0,
+        "settings": {},
     }
     return Manifest(**parts | changed)

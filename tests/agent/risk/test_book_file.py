@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.risk.book import CompiledRules
+from agent.risk.book import Decoded
 from agent.risk.book_file import MANIFEST, SIGNATURE, BookRefused, check_files, open_book, write_book
 from agent.risk.names import compile_names
 from agent.risk.phrases import compile_phrases
@@ -33,8 +33,8 @@ def test_what_was_written_answers(folder: Path, mapped: bool) -> None:
     assert (rule.id, rule.points, rule.text, rule.owner, rule.match) == (
         "R-1", 34, "low", "cell-south", ("hs4", "origin"),
     )  # fmt: skip
-    assert [one.id for one in CompiledRules(book)] == ["R-1"]
-    assert CompiledRules(book)[-1:] == [rule]
+    assert [one.id for one in Decoded(1, book.rule)] == ["R-1"]
+    assert Decoded(1, book.rule)[-1:] == [rule]
     name = book.names.most_like("Dunkel Handl AG")
     assert name is not None
     assert [one.id for one in book.name_entries(name)] == ["N-1", "N-2"]

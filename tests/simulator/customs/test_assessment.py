@@ -16,7 +16,8 @@ from agent.domain.routing import Assessment
 from simulator.customs.assessment import MAX_REASONS, assess, feedback_keys, strictness
 from simulator.customs.book import Rule, Subject, index_rules
 from simulator.customs.feedback import NO_COUNTERS, Count, Counters
-from simulator.customs.rule_source import load_book, shipped_rules
+from simulator.customs.rule_build import load_book
+from simulator.customs.rule_source import shipped_rules
 
 BOOK = load_book(shipped_rules())
 NOW_S = 1_795_342_500.0
