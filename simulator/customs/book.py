@@ -17,12 +17,15 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party
 from agent.domain.identifiers import VehicleKey
 from agent.risk.names import NameIndex, compile_names, normal_name
+from agent.risk.phrases import PhraseIndex, compile_phrases, normal_text
 from agent.risk.rule_index import (
     DENY,
+    EXPRESSION,
     HEADER_FIELDS,
     ITEM_FIELDS,
     LATE,
@@ -47,7 +50,7 @@ Floor = Literal["yellow", "red"]
 
 MATCH_FIELDS = tuple(name for name in (*ITEM_FIELDS, *HEADER_FIELDS) if name != "document")
 """What a rule's access key may consist of; declarations carry no document numbers yet."""
-WHERE_FIELDS = tuple(name for name in NUMBER_FIELDS if name != "hour")
+WHERE_FIELDS = NUMBER_FIELDS
 """Numbers that a rule may bound."""
 NAME_ROLES = ("consignor", "consignee", "declarant", "carrier")
 
@@ -75,6 +78,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     floor: Floor | None = None
     deny: bool = False
     """A prohibition: entry is denied."""
+    when: str | None = None
+    """CEL that must hold as well (agent/risk/expression.py)."""
+
+    @property
+    def condition(self) -> str | None:
+        """CEL that must hold as well."""
+        return self.when
 
 
 class WatchedPlate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,15 +114,30 @@ class WatchedName(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     floor: Floor | None = None
 
 
+class WatchedPhrase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Words that stand in a goods text one after another."""
+
+    id: str
+    owner: str
+    valid_from: datetime.date
+    valid_to: datetime.date
+    phrase: str
+    points: int
+    text: str
+    floor: Floor | None = None
+
+
 class Inspection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kind of inspection and where it can be had inland."""
 
     id: str
     order: int
     locations: tuple[str, ...]
+    hours: str | None = None
+    """When there is a competent office there, as `opening_hours`; always without it."""
 
 
-Dated = Rule | WatchedPlate | WatchedName
+Dated = Rule | WatchedPlate | WatchedName | WatchedPhrase
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 
 
@@ -123,6 +148,11 @@ class Book:
     version: str
     lists_version: str
     random_share: float
+    red_share: float
+    yellow_share: float
+    """Shares of recent declarations from which thresholds are taken, where they are not frozen."""
+    frozen: bool
+    """The thresholds stand whatever declarations score."""
     yellow_at: int
     red_at: int
     valid_s: float
@@ -137,6 +167,7 @@ class Book:
     alike_plates: Mapping[VehicleKey, tuple[WatchedPlate, ...]]
     """Plates one confusable character away from a watched one."""
     names: NameList
+    phrases: PhraseList = field(default_factory=lambda: list_phrases(()))
 
 
 @dataclass(frozen=True)
@@ -160,6 +191,9 @@ class Subject:
     """Why the register has no such declaration, such as UNKNOWN_MRN."""
     indicators: Mapping[str, Any] = field(default_factory=dict)
     """What the agent saw of the journey."""
+    trailers: tuple[Any, ...] = ()
+    journey: Any = None
+    """The transport declaration."""
 
 
 # --- names, plates, lots ---
@@ -241,7 +275,10 @@ def _header_facts(subject: Subject) -> dict[str, str]:
 
 def _numbers(subject: Subject, item: GoodsItem | None, rates: Mapping[str, float]) -> dict[str, float]:
     stop_s = subject.indicators.get("stopBeforeBorderS", 0)
-    numbers = {"stop_before_border_s": float(stop_s) if isinstance(stop_s, int | float) else 0.0}
+    numbers = {
+        "stop_before_border_s": float(stop_s) if isinstance(stop_s, int | float) else 0.0,
+        "hour": float(int(subject.activated_s // 3_600) % 24),
+    }
     if item is None:
         return numbers
     if item.net_mass is not None:
@@ -254,11 +291,6 @@ def _numbers(subject: Subject, item: GoodsItem | None, rates: Mapping[str, float
         if item.net_mass:
             numbers["value_per_mass_chf_kg"] = item.statistical_value * rate / item.net_mass
     return numbers
-
-
-def in_force(entry: Dated, day: datetime.date) -> bool:
-    """Whether a rule or list entry holds on a day; both ends included."""
-    return entry.valid_from <= day <= entry.valid_to
 
 
 @dataclass(frozen=True)
@@ -306,6 +338,7 @@ def _flags(rule: Rule) -> int:
         {"IN": ONLY_IN, "OUT": ONLY_OUT, None: 0}[rule.direction]
         | {"yellow": YELLOW, "red": RED, None: 0}[rule.floor]
         | (DENY if rule.deny else 0)
+        | (EXPRESSION if rule.when else 0)
         | (LATE if late else 0)
     )
 
@@ -322,19 +355,25 @@ def canonical(name: str, value: str) -> str:
 
 
 def fired(subject: Subject, book: Book, day: datetime.date) -> tuple[Rule, ...]:
-    """The rules that fit, each once however many goods items it fits, in order of their ids."""
-    found = [book.rules.rules[row] for row in book.rules.index.fitting(question_of(subject, book.rates, day))]
+    """The rules that fit, each once however many goods items it fits, in order of their ids; conditions not asked."""
+    found = [book.rules.rules[row] for row in book.rules.index.fitting(question_of(subject, book.rates, _days(day)))]
     return tuple(sorted(found, key=lambda rule: rule.id))
 
 
-def question_of(subject: Subject, rates: Mapping[str, float], day: datetime.date) -> Question:
-    """What is asked of the index about a declaration."""
+def question_of(subject: Subject, rates: Mapping[str, float], day: int) -> Question:
+    """What is asked of the index about a declaration, on a day since 1970."""
     header: dict[str, str | list[str]] = {**_header_facts(subject)}
     header["indicator"] = indicator_names(subject.indicators)
     items = subject.goods.goods_items if subject.goods else ()
+    facts = [_item_facts(item) for item in items]
+    return Question(header, facts, numbers_of(subject, rates), day, subject.direction)
+
+
+def numbers_of(subject: Subject, rates: Mapping[str, float]) -> NDArray[np.float64]:
+    """`NUMBER_FIELDS` of the declaration without items, and of each goods item; NaN = not known."""
+    items = subject.goods.goods_items if subject.goods else ()
     numbers = [_numbers(subject, item, rates) for item in (None, *items)]
-    table = np.array([[row.get(name, math.nan) for name in NUMBER_FIELDS] for row in numbers])
-    return Question(header, [_item_facts(item) for item in items], table, _days(day), subject.direction)
+    return np.array([[row.get(name, math.nan) for name in NUMBER_FIELDS] for row in numbers])
 
 
 @dataclass(frozen=True)
@@ -358,3 +397,35 @@ def names_like(name: str, book: Book) -> tuple[WatchedName, ...]:
     """Watch-list entries of the listed name that is most like this one, if it is like enough."""
     found = book.names.index.most_like(name)
     return () if found is None else book.names.entries[found]
+
+
+@dataclass(frozen=True)
+class PhraseList:
+    """Watched phrases behind an index; entries by the number of their normal text."""
+
+    index: PhraseIndex
+    entries: tuple[tuple[WatchedPhrase, ...], ...]
+
+
+def list_phrases(phrases: Iterable[WatchedPhrase]) -> PhraseList:
+    """Watch-list entries by their normal texts."""
+    by_text: dict[str, tuple[WatchedPhrase, ...]] = {}
+    for one in phrases:
+        normal = normal_text(one.phrase)
+        by_text[normal] = (*by_text.get(normal, ()), one)
+    return PhraseList(PhraseIndex(compile_phrases(list(by_text))).warmed(), tuple(by_text.values()))
+
+
+def phrases_in(texts: Iterable[str], book: Book) -> list[WatchedPhrase]:
+    """Watch-list entries whose phrase stands in one of the texts."""
+    return [one for found in book.phrases.index.found(texts) for one in book.phrases.entries[found]]
+
+
+def watched_plates(key: VehicleKey, book: Book) -> tuple[WatchedPlate, ...]:
+    """Watch-list entries with just this plate."""
+    return book.plates.get(key, ())
+
+
+def alike_plates(key: VehicleKey, book: Book) -> tuple[WatchedPlate, ...]:
+    """Watch-list entries whose plate is one confusable character away."""
+    return book.alike_plates.get(key, ())

@@ -14,7 +14,9 @@ import msgspec
 
 from agent.domain.identifiers import VehicleKey, vehicle_key
 from agent.errors import ConfigError
+from agent.risk.expression import Expression, ExpressionError
 from agent.risk.names import normal_name
+from agent.risk.phrases import MAX_PHRASE_WORDS, normal_text
 from agent.risk.rule_index import Template, ordered
 from simulator.customs.book import (
     MATCH_FIELDS,
@@ -24,12 +26,15 @@ from simulator.customs.book import (
     Inspection,
     Rule,
     WatchedName,
+    WatchedPhrase,
     WatchedPlate,
     access_key,
     confused_plates,
     index_rules,
     list_names,
+    list_phrases,
 )
+from zones.hours import OpeningHours
 
 LANGUAGES = ("de", "fr", "it", "en")
 OWN_TEXTS = (
@@ -57,6 +62,8 @@ class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Table `shares`."""
 
     random_share: float
+    red_share: float = 0.015
+    yellow_share: float = 0.02
 
 
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +71,8 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     yellow_at: int
     red_at: int
+    frozen: bool = False
+    """They stand whatever recent declarations score."""
 
 
 class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,18 +114,24 @@ def load_book(folder: Traversable) -> Book:
     reader = _Reader(folder)
     head = reader.struct("book.toml", BookFile)
     rules = [one for name in reader.names("rules", ".toml") for one in reader.entries(name, "rule", Rule)]
-    plates, names = [], []
+    plates, names, phrases = [], [], []
     for name in reader.names("lists", ".toml"):
-        plates += reader.entries(name, "plate", WatchedPlate, others=("name",))
-        names += reader.entries(name, "name", WatchedName, others=("plate",))
+        plates += reader.entries(name, "plate", WatchedPlate, others=("name", "phrase"))
+        names += reader.entries(name, "name", WatchedName, others=("plate", "phrase"))
+        phrases += reader.entries(name, "phrase", WatchedPhrase, others=("plate", "name"))
     texts = reader.texts()
-    entries: list[Dated] = [*rules, *plates, *names]
+    for one in head.inspection if head else ():
+        try:
+            OpeningHours.parse(one.hours)
+        except ValueError as error:
+            reader.faults.append(f"book.toml: inspection {one.id}: hours: {error}")
+    entries: list[Dated] = [*rules, *plates, *names, *phrases]
     for entry in entries:
         reader.faults += _entry_faults(entry, texts)
     reader.faults += _book_faults(entries, rules, texts)
     if reader.faults or head is None:
         raise ConfigError("\n".join(f"{folder}/{fault}" for fault in dict.fromkeys(reader.faults)))
-    return _book(head, rules, plates, names, texts, reader)
+    return _book(head, rules, plates, names, phrases, texts, reader)
 
 
 def _book(
@@ -124,6 +139,7 @@ def _book(
     rules: list[Rule],
     plates: list[WatchedPlate],
     names: list[WatchedName],
+    phrases: list[WatchedPhrase],
     texts: Mapping[str, Mapping[str, str]],
     reader: _Reader,
 ) -> Book:
@@ -139,6 +155,9 @@ def _book(
         version=f"{head.book.version}+{reader.digest('book.toml', 'rules', 'texts')}",
         lists_version=reader.digest("lists"),
         random_share=head.shares.random_share,
+        red_share=head.shares.red_share,
+        yellow_share=head.shares.yellow_share,
+        frozen=head.thresholds.frozen,
         yellow_at=head.thresholds.yellow_at,
         red_at=head.thresholds.red_at,
         valid_s=head.answer.valid_s,
@@ -150,6 +169,7 @@ def _book(
         plates=watched,
         alike_plates=alike,
         names=list_names(names, head.names.match_at),
+        phrases=list_phrases(phrases),
     )
 
 
@@ -272,9 +292,17 @@ def _entry_faults(entry: Dated, texts: Mapping[str, Any]) -> Iterator[str]:
         case WatchedName():
             if not normal_name(entry.name):
                 yield f"{entry.id}: name {entry.name!r}: nothing left to compare"
+        case WatchedPhrase():
+            if not 1 <= len(normal_text(entry.phrase).split()) <= MAX_PHRASE_WORDS:
+                yield f"{entry.id}: phrase {entry.phrase!r}: expected 1 to {MAX_PHRASE_WORDS} words"
 
 
 def _rule_faults(rule: Rule) -> Iterator[str]:
+    if rule.when is not None:
+        try:
+            Expression(rule.when)
+        except ExpressionError as error:
+            yield f"{rule.id}: when: {error}"
     if not 1 <= len(rule.match) <= MAX_MATCH_FIELDS:
         yield f"{rule.id}: match: expected 1 to {MAX_MATCH_FIELDS} fields"
     for name in rule.match:
