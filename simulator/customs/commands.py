@@ -29,7 +29,8 @@ from simulator.customs.models import SHIPPED, Learned, load_learned, shipped
 from simulator.customs.office import Office
 from simulator.customs.reference import places_of, read_crossings, reference_data
 from simulator.customs.register import Register
-from simulator.customs.rule_source import load_book, shipped_rules
+from simulator.customs.rule_build import load_book
+from simulator.customs.rule_source import shipped_rules
 from simulator.customs.store import Store
 from zones.catalogue import shipped_bytes
 

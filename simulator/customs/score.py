@@ -24,14 +24,12 @@ from simulator.customs.book import (
     Book,
     Floor,
     Subject,
-    alike_plates,
     indicator_names,
     names_like,
     numbers_of,
     parties,
     phrases_in,
     question_of,
-    watched_plates,
 )
 from simulator.customs.feedback import Counters
 from simulator.customs.indicators import LearnedRates
@@ -186,6 +184,8 @@ def predicted_of(subject: Subject, book: Book, learning: Learning) -> Predicted:
         return nothing
     said = learning.model.highest(learning.rates.rows(goods, book.rates))
     points, inductive = _points(said.milli_points), _points(said.inductive)
+    if points < 0 and goods.import_data is None:  # leaving out what the model reads must never make a card milder
+        return nothing
     reasons = (
         *_told(said, "FEEDBACK", inductive, learned=True),
         *_told(said, "MODEL", points - inductive, learned=False),
@@ -273,9 +273,9 @@ def _names(subject: Subject, roles: Iterable[str], book: Book) -> Iterator[Findi
 def _plates(subject: Subject, book: Book) -> Iterator[Finding]:
     if subject.vehicle is None:
         return
-    for plate in watched_plates(subject.vehicle, book):
+    for plate in book.plates.get(subject.vehicle):
         yield _of_list(plate, floor="red")
-    for plate in alike_plates(subject.vehicle, book):
+    for plate in book.alike_plates.get(subject.vehicle):
         points = min(plate.points // 2, MAX_ALIKE_POINTS)
         yield _of_list(plate, points=points, floor="yellow", text="plate-alike")
 
