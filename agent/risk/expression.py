@@ -19,8 +19,10 @@ import msgspec
 
 from agent.domain.declaration import (
     DeclarationReference,
+    DutyAndTax,
     GoodsDeclaration,
     GoodsItem,
+    ImportData,
     Message,
     Party,
     PlannedCrossing,
@@ -58,7 +60,7 @@ _SIZE = re.compile(r"\b(?:size|has)\s*\(\s*[\w.\s]+\)")
 _LOOSE = re.compile(r"\.\s*([A-Za-z_]\w*)\b(?!\s*(?:\[|\.|\())")
 _MESSAGES: tuple[type[Message], ...] = (
     GoodsDeclaration, GoodsItem, Party, PreviousDocument, TransportDeclaration, TransportMeans, Trailer,
-    TransportEquipment, Seal, PlannedCrossing, DeclarationReference,
+    TransportEquipment, Seal, PlannedCrossing, DeclarationReference, ImportData, DutyAndTax,
 )  # fmt: skip
 
 

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party
+from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party, TransportDeclaration
 from agent.domain.identifiers import VehicleKey
 from agent.risk.book import Entry
 from agent.risk.expression import Expression
@@ -52,7 +53,7 @@ Role = Literal["consignor", "consignee", "declarant", "carrier"]
 
 MATCH_FIELDS = tuple(name for name in (*ITEM_FIELDS, *HEADER_FIELDS) if name != "document")
 """What a rule's access key may consist of; declarations carry no document numbers yet."""
-WHERE_FIELDS = tuple(name for name in NUMBER_FIELDS if name != "hour")
+WHERE_FIELDS = NUMBER_FIELDS
 """Numbers that a rule may bound."""
 NAME_ROLES = ("consignor", "consignee", "declarant", "carrier")
 
@@ -82,6 +83,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A prohibition: entry is denied."""
     when: str | None = None
     """A condition in CEL that must hold as well."""
+
+    @property
+    def condition(self) -> str | None:
+        """The same, as compiled rules name it."""
+        return self.when
 
 
 class WatchedPlate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,6 +136,8 @@ class Inspection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     order: int
     locations: tuple[str, ...]
+    hours: str | None = None
+    """When a competent office there is open, as `opening_hours`; always without it."""
 
 
 Dated = Rule | WatchedPlate | WatchedName | WatchedPhrase
@@ -143,6 +151,11 @@ class Book:
     version: str
     lists_version: str
     random_share: float
+    red_share: float
+    yellow_share: float
+    """Shares of recent declarations from which thresholds are taken, where they are not frozen."""
+    frozen: bool
+    """The thresholds stand whatever recent declarations score."""
     yellow_at: int
     red_at: int
     valid_s: float
@@ -181,6 +194,8 @@ class Subject:
     """Why the register has no such declaration, such as UNKNOWN_MRN."""
     indicators: Mapping[str, Any] = field(default_factory=dict)
     """What the agent saw of the journey."""
+    trailers: tuple[Any, ...] = ()
+    journey: TransportDeclaration | None = None
 
 
 # --- names, plates, lots ---
@@ -262,7 +277,10 @@ def _header_facts(subject: Subject) -> dict[str, str]:
 
 def _numbers(subject: Subject, item: GoodsItem | None, rates: Mapping[str, float]) -> dict[str, float]:
     stop_s = subject.indicators.get("stopBeforeBorderS", 0)
-    numbers = {"stop_before_border_s": float(stop_s) if isinstance(stop_s, int | float) else 0.0}
+    numbers = {
+        "stop_before_border_s": float(stop_s) if isinstance(stop_s, int | float) else 0.0,
+        "hour": float(int(subject.activated_s // 3_600) % 24),
+    }
     if item is None:
         return numbers
     if item.net_mass is not None:
@@ -347,18 +365,24 @@ def canonical(name: str, value: str) -> str:
 
 def fired(subject: Subject, book: Book, day: datetime.date) -> tuple[Rule | Entry, ...]:
     """The rules that fit, each once however many goods items it fits, in order of their ids."""
-    found = [book.rules.rules[row] for row in book.rules.index.fitting(question_of(subject, book.rates, day))]
+    found = [book.rules.rules[row] for row in book.rules.index.fitting(question_of(subject, book.rates, days(day)))]
     return tuple(sorted(found, key=lambda rule: rule.id))
 
 
-def question_of(subject: Subject, rates: Mapping[str, float], day: datetime.date) -> Question:
-    """What is asked of the index about a declaration."""
+def question_of(subject: Subject, rates: Mapping[str, float], day: int) -> Question:
+    """What is asked of the index about a declaration, on a day since 1970."""
     header: dict[str, str | list[str]] = {**_header_facts(subject)}
     header["indicator"] = indicator_names(subject.indicators)
     items = subject.goods.goods_items if subject.goods else ()
+    facts = [_item_facts(item) for item in items]
+    return Question(header, facts, numbers_of(subject, rates), day, subject.direction)
+
+
+def numbers_of(subject: Subject, rates: Mapping[str, float]) -> NDArray[np.float64]:
+    """`NUMBER_FIELDS` of the declaration without items, and of each goods item; NaN = not known."""
+    items = subject.goods.goods_items if subject.goods else ()
     numbers = [_numbers(subject, item, rates) for item in (None, *items)]
-    table = np.array([[row.get(name, math.nan) for name in NUMBER_FIELDS] for row in numbers])
-    return Question(header, [_item_facts(item) for item in items], table, days(day), subject.direction)
+    return np.array([[row.get(name, math.nan) for name in NUMBER_FIELDS] for row in numbers])
 
 
 @dataclass(frozen=True)
@@ -399,3 +423,8 @@ def names_like(name: str, book: Book) -> tuple[Entry, ...]:
     """Watch-list entries of the listed name that is most like this one, if it is like enough."""
     found = book.names.index.most_like(name)
     return () if found is None else book.names.entries[found]
+
+
+def phrases_in(texts: Iterable[str], book: Book) -> list[Entry]:
+    """Watch-list entries whose phrase stands in one of the texts."""
+    return [one for found in book.phrases.index.found(texts) for one in book.phrases.entries[found]]

@@ -25,6 +25,7 @@ from agent.logs import configure
 from agent.web import Runner, run
 from simulator.customs.api import CustomsApi, Faults, customs_application
 from simulator.customs.book import Book
+from simulator.customs.models import SHIPPED, Learned, load_learned, shipped
 from simulator.customs.office import Office
 from simulator.customs.reference import places_of, read_crossings, reference_data
 from simulator.customs.register import Register
@@ -49,6 +50,10 @@ class RiskTable(Table, frozen=True):
     """Crossings where a lorry may go on a conditional answer while the agent is cut off; none by default."""
     random_share: Annotated[float, Meta(ge=0, le=1)] | None = None
     """Overrides the share of the book that is drawn by lot."""
+    model: str = "default"
+    """`default` (the additive pair card), `boosted`, or a folder written by `rules train`, relative to this file."""
+    bays: dict[str, Annotated[int, Meta(ge=0)]] = msgspec.field(default_factory=dict)
+    """Crossing to control bays that are free each hour; no bound for others."""
 
 
 class FaultsTable(Table, frozen=True):
@@ -90,6 +95,21 @@ def configured_book(config: CustomsConfig, folder: Path) -> Book:
     return book if share is None else replace(book, random_share=share)
 
 
+def configured_model(config: CustomsConfig, folder: Path) -> Learned:
+    """The model that the configuration names.
+
+    Raises:
+        ConfigError: no such folder, or a file in it is wrong.
+    """
+    name = config.risk.model
+    if name in SHIPPED:
+        return shipped(name)
+    for file in SHIPPED.values():
+        if (folder / name / file).is_file():
+            return load_learned(folder / name, file)
+    raise ConfigError(f"risk.model {name!r}: expected {', '.join(SHIPPED)}, or a folder written by rules train")
+
+
 def agent_keys(config: CustomsConfig, folder: Path) -> dict[str, tuple[Ed25519PublicKey, ...]]:
     """Keys with which agents sign their journals.
 
@@ -126,9 +146,11 @@ class CustomsService:
         self._store = Store(data)
         conditional = frozenset(config.risk.conditional_crossings)
         register = Register(self._store, places_of(self._crossings))
-        self._office = Office(register, book, self._key, KID, keys, conditional)
-        self._office.register = replace(register, conditional=self._office.conditional_answers)
+        learned = configured_model(config, self._folder)
+        self._office = Office(register, book, self._key, KID, keys, conditional, learned, config.risk.bays)
+        self._office.register = self._office.scoring_register()
         self._from_s = self._clock.now_s()
+        self._store.write_now(partial(self._office.commit_draws, self._from_s))
         reference = reference_data(self._crossings, book.inspections, self._from_s, conditional)
         self._api = CustomsApi(self._office, self._clock, reference, Faults(config.faults.risk_delay_s))
         self._runner: Runner | None = None
@@ -168,6 +190,7 @@ class CustomsService:
             self._tasks.add(task := asyncio.create_task(self._revoke()))
             task.add_done_callback(self._tasks.discard)
         self._office.book = book
+        self._office.bays = config.risk.bays
         self._office.conditional = frozenset(config.risk.conditional_crossings)
         self._api.faults = Faults(config.faults.risk_delay_s)
         self._api.reference = reference_data(
@@ -191,6 +214,7 @@ class CustomsService:
             now_s = self._clock.now_s()
             try:
                 ended = await self._store.write(partial(self._office.register.expire, now_s))
+                await self._store.write(partial(self._office.commit_draws, now_s))
             except JournalError as error:
                 structlog.get_logger().error("expiry_failed", reason=str(error))
             else:

@@ -33,6 +33,7 @@ from simulator.customs.rule_csv import Faults, no_template, read_rules_csv
 from simulator.customs.rule_rows import LooseRules, Words, joined
 from simulator.customs.suggest import nearest
 from simulator.customs.watch_lists import KINDS, Entities, read_entities, read_list_csv
+from zones.hours import OpeningHours
 
 OWN_TEXTS = (
     "drawn-by-lot", "empty-mrn-missing", "learned-rate", "papers-missing", "plate-alike",
@@ -70,6 +71,8 @@ class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Table `shares`."""
 
     random_share: float
+    red_share: float = 0.015
+    yellow_share: float = 0.02
 
 
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +80,8 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     yellow_at: int
     red_at: int
+    frozen: bool = False
+    """They stand whatever recent declarations score."""
 
 
 class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,6 +174,7 @@ def read_source(folder: Traversable, salt: bytes = OPEN_SALT) -> Source:
     rules = [one for name in reader.names("rules", ".toml") for one in reader.entries(name, "rule", Rule)]
     bulk = joined(reader.bulk(name, words, templates, salt) for name in reader.names("rules", ".csv"))
     lists = reader.lists()
+    reader.faults += _inspection_faults(head)
     entries: list[Dated] = [*rules, *lists.plates, *lists.names, *lists.phrases]
     for entry in entries:
         reader.faults += _entry_faults(entry, texts)
@@ -376,6 +382,14 @@ class _Reader:
 def _entry_name(table: Any, number: int) -> str:
     """An entry by its id, or by its number in the file."""
     return str(table["id"]) if isinstance(table, dict) and "id" in table else f"entry {number + 1}"
+
+
+def _inspection_faults(head: BookFile | None) -> Iterator[str]:
+    for one in head.inspection if head else ():
+        try:
+            OpeningHours.parse(one.hours)
+        except ValueError as error:
+            yield f"book.toml: inspection {one.id}: hours: {error}"
 
 
 def _entry_faults(entry: Dated, texts: Mapping[str, Any]) -> Iterator[str]:
