@@ -30,7 +30,7 @@ from agent.risk.book_file import (
     write_book,
 )
 from simulator.customs.book_commands import KID, beside
-from simulator.customs.rule_build import book_salt, compiled
+from simulator.customs.rule_build import DAY_MS, book_salt, checked, compiled
 from simulator.customs.rule_source import read_head, read_source
 
 MAX_BOOKS = 16
@@ -79,7 +79,7 @@ class Shelf:
             return self._taken(path, public)
         head = read_head(path)
         source = read_source(path, book_salt(self._secret.private_bytes_raw(), head.book.name, "full"))
-        book = compiled(source, now_ms)
+        book = checked(source, compiled(source, now_ms), now_ms // DAY_MS)
         folder = self._place(book.manifest)
         if not is_book(folder):
             write_book(folder, book.manifest, book.columns, book.words, self._own[OWN_KID], OWN_KID)

@@ -7,8 +7,9 @@ import base64
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from agent.domain.declaration import (
 )
 from agent.domain.routing import Assessment
 from agent.errors import AlreadyRunning, JournalError
+from simulator.customs.assessment import Grounds
 from simulator.customs.feedback import Count, Counters, Key, Thresholds
 from simulator.customs.score import Ahead
 
@@ -97,6 +99,8 @@ CREATE TABLE IF NOT EXISTS counted(
   PRIMARY KEY(number, kind, value)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter_version(
   up_to INTEGER PRIMARY KEY, drawn_ms INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS grounds(marker INTEGER PRIMARY KEY, number TEXT, body BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS grounds_number ON grounds(number, marker);
 CREATE TABLE IF NOT EXISTS draw_commitment(
   day TEXT PRIMARY KEY, sha256 TEXT NOT NULL, committed_ms INTEGER NOT NULL) STRICT;
 """
@@ -422,12 +426,39 @@ class Store:
         )
         return (msgspec.json.decode(row[0], type=Assessment), str(row[1])) if row else None
 
-    def put_assessment(self, marker: int, assessment: Assessment, draw_day: str) -> None:
-        """Write a signed answer."""
+    def put_assessment(self, marker: int, assessment: Assessment, draw_day: str, grounds: Grounds) -> None:
+        """Write a signed answer and what it rests on."""
         body = msgspec.json.encode(assessment)
         self._db.execute(
             "INSERT INTO assessment VALUES(?, ?, ?, ?)", (marker, assessment.activation_id, draw_day, body)
         )
+        self._db.execute(
+            "INSERT INTO grounds VALUES(?, ?, ?)", (marker, assessment.mrn, msgspec.msgpack.encode(grounds))
+        )
+
+    def explained(self, mrn: str, jrn: str | None = None) -> list[tuple[Assessment, Grounds | None]]:
+        """Answers for the activation of a declaration that was assessed last, oldest first, and what each rests on.
+
+        Args:
+            jrn: Only in this journey.
+        """
+        newest = self._first(
+            "SELECT assessment.activation_id FROM grounds JOIN assessment USING(marker) WHERE number = ?"
+            " AND (? = '' OR json_extract(assessment.body, '$.jrn') = ?) ORDER BY marker DESC LIMIT 1",
+            mrn, jrn or "", jrn or "",
+        )  # fmt: skip
+        sql = (
+            "SELECT assessment.body, grounds.body FROM assessment LEFT JOIN grounds USING(marker)"
+            " WHERE activation_id = ? ORDER BY marker"
+        )
+        rows = self._db.execute(sql, (newest[0],)) if newest else ()
+        return [
+            (
+                msgspec.json.decode(row[0], type=Assessment),
+                msgspec.msgpack.decode(row[1], type=Grounds) if row[1] is not None else None,
+            )
+            for row in rows
+        ]
 
     def assessments(self, marker: int, limit: int) -> list[tuple[int, bytes]]:
         """Marker and assessment (JSON) after a marker, oldest first."""
@@ -613,8 +644,9 @@ class Store:
         return next(iter(self._db.execute(sql, values)))
 
 
-def read_counters(folder: Path, but_newest: int) -> tuple[Counters, Counters]:
-    """Counts of a register that may be in use: all, and all but those of the newest control results.
+@contextmanager
+def reading(folder: Path) -> Iterator[Store]:
+    """A register that may be in use, to be read only.
 
     Raises:
         JournalError: no register, or it cannot be read.
@@ -622,16 +654,26 @@ def read_counters(folder: Path, but_newest: int) -> tuple[Counters, Counters]:
     path = folder / "customs.sqlite"
     try:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        db.set_busy_timeout(BUSY_MS)
         try:
+            db.set_busy_timeout(BUSY_MS)
             store = Store.__new__(Store)
             store._db = db
-            now = store.counters()
-            return now, store.counters(max(0, now.up_to - but_newest))
+            yield store
         finally:
             db.close()
     except apsw.Error as error:
         raise JournalError(f"{path}: cannot be read: {error}") from error
+
+
+def read_counters(folder: Path, but_newest: int) -> tuple[Counters, Counters]:
+    """Counts of a register that may be in use: all, and all but those of the newest control results.
+
+    Raises:
+        JournalError: no register, or it cannot be read.
+    """
+    with reading(folder) as store:
+        now = store.counters()
+        return now, store.counters(max(0, now.up_to - but_newest))
 
 
 def _ms(time_s: float) -> int:
