@@ -58,8 +58,10 @@ class BookRefused(ConfigError):  # noqa: N818 - reads as the fact it states
     """A compiled book that is not taken: file, what is wrong, what was expected."""
 
 
-def write_book(folder: Path, manifest: Manifest, columns: BookColumns, words: BookWords, key: OKPKey, kid: str) -> None:
-    """Write a book, signed; what stood in the folder is replaced whole.
+def write_book(
+    folder: Path, manifest: Manifest, columns: BookColumns, words: BookWords, key: OKPKey, kid: str
+) -> Manifest:
+    """Write a book, signed; what stood in the folder is replaced whole. What was signed is returned.
 
     Args:
         manifest: Without `files`, which are filled in.
@@ -76,12 +78,14 @@ def write_book(folder: Path, manifest: Manifest, columns: BookColumns, words: Bo
                 np.save(file, array, allow_pickle=False)
         (beside / WORDS).write_bytes(msgspec.json.encode(words))
         files = {one.name: _entry(one) for one in sorted(beside.iterdir())}
-        body = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(manifest, files=files)), indent=1)
+        signed = msgspec.structs.replace(manifest, files=files)
+        body = msgspec.json.format(msgspec.json.encode(signed), indent=1)
         (beside / MANIFEST).write_bytes(body)
         (beside / SIGNATURE).write_text(sign(_digest(body), key, kid, BOOK_TYP), "ascii")
         _put(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+    return signed
 
 
 def _arrays(columns: Any, prefix: str = "") -> Iterator[tuple[str, NDArray[Any]]]:

@@ -7,10 +7,13 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc.jwk import OKPKey
 from numpy.typing import NDArray
 
 from agent.domain.identifiers import vehicle_key
@@ -28,6 +31,7 @@ from agent.risk.book import (
     Manifest,
     text_column,
 )
+from agent.risk.book_file import write_book
 from agent.risk.names import compile_names, normal_name
 from agent.risk.phrases import compile_phrases, normal_text
 from agent.risk.rule_index import (
@@ -64,7 +68,7 @@ from simulator.customs.rule_rows import (
     ordered_rules,
     shared_keys,
 )
-from simulator.customs.rule_source import BookFile, Source, read_source
+from simulator.customs.rule_source import BookFile, Source, read_head, read_source
 
 MAX_FAN_OUT = 64
 """Rules that may share one access key; more would decide the slowest answers (design/risk.md section 3)."""
@@ -79,6 +83,32 @@ def load_book(folder: Traversable) -> Book:
         ConfigError: any fault; all of them are listed, one a line.
     """
     return book_of(compiled(read_source(folder), issued_ms=0))
+
+
+def build_book(
+    folder: Path,
+    out: Path,
+    secret: Ed25519PrivateKey,
+    key: OKPKey,
+    kid: str,
+    issued_ms: int,
+    *,
+    local: bool = False,
+) -> Manifest:
+    """Compile a folder to a signed book on disk; what the book is.
+
+    Args:
+        secret, key: The same key, for the salt and for signing.
+
+    Raises:
+        ConfigError: any fault of the folder; all of them are listed, one a line.
+        OSError: the book cannot be written.
+    """
+    kind: Literal["full", "local"] = "local" if local else "full"
+    raw = secret.private_bytes_raw()
+    name = read_head(folder).book.name
+    book = compiled(read_source(folder, book_salt(raw, name, kind)), issued_ms, kind)
+    return write_book(out, book.manifest, book.columns, book.words, key, kid)
 
 
 def book_salt(secret: bytes, name: str, kind: str) -> bytes:

@@ -9,10 +9,14 @@ import msgspec
 import typer
 
 from agent.errors import ConfigError
+from simulator.customs.book_commands import register
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The risk rule book, and learning from controls.")
 
 _CSV = "Labelled declarations as CSV, plain or gzip."
+
+
+register(app)
 
 
 @app.callback()

@@ -199,6 +199,19 @@ def read_source(folder: Traversable, salt: bytes = OPEN_SALT) -> Source:
     )
 
 
+def read_head(folder: Traversable) -> BookFile:
+    """`book.toml` alone.
+
+    Raises:
+        ConfigError: any fault of it.
+    """
+    reader = _Reader(folder)
+    head = reader.struct("book.toml", BookFile)
+    if head is None:
+        raise ConfigError("\n".join(f"{folder}/{fault}" for fault in reader.faults))
+    return head
+
+
 @dataclass
 class Lists:
     """Watch lists as they are read."""
