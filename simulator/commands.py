@@ -106,7 +106,9 @@ async def _demo(options: object, as_json: bool) -> int:
 
 
 def bench(
-    groups: Annotated[list[str] | None, typer.Argument(help="detection, bridge, journal, start. Default: all.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="detection, risk, bridge, journal, start. Default: all.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of figures.")] = False,
     scale: Annotated[float, typer.Option(min=0.001, max=1.0, help="Share of the full load, to try it out.")] = 1.0,
 ) -> None:

@@ -93,13 +93,21 @@ class Prediction:
     milli_points: int
     inductive: int
     base: int
-    sums: tuple[int, ...]
+    sums: NDArray[np.int64]
     model: Model
+
+    def strongest(self, count: int, *, inductive: bool) -> list[Term]:
+        """So many of the terms of one part, strongest first; of equals the first of the model."""
+        own = self.model.inductive if inductive else ~self.model.inductive
+        weight = np.where(own, np.abs(self.sums), 0)
+        some = np.argsort(-weight, kind="stable")[:count].tolist()
+        return [Term(self.model.terms[one], int(self.sums[one])) for one in some if weight[one]]
 
     @property
     def terms(self) -> tuple[Term, ...]:
         """Terms that add anything, strongest first; the base is a term without indicators."""
-        terms = [Term(names, milli) for names, milli in zip(self.model.terms, self.sums, strict=True) if milli]
+        told = zip(self.model.terms, self.sums.tolist(), strict=True)
+        terms = [Term(names, milli) for names, milli in told if milli]
         if self.base:
             terms.append(Term((), self.base))
         return tuple(sorted(terms, key=lambda term: (-abs(term.milli_points), term.indicators)))
@@ -171,7 +179,8 @@ class Model:
         self._nodes = _joined(file.trees)
         self.terms = tuple(tuple(file.indicators[one] for one in key) for key in self._nodes.keys)
         """Sets of indicators that some path tests together; a term is known by its place here."""
-        self._inductive = np.array([_learned(names) for names in self.terms], np.bool_)
+        self.inductive = np.array([_learned(names) for names in self.terms], np.bool_)
+        """Which of them are only of learned rates."""
 
     def milli_points(self, values: Sequence[float]) -> int:
         """The score alone, thousandths of a point; `values` in the order of `indicators`."""
@@ -193,11 +202,11 @@ class Model:
         """
         leaves = self._leaves(rows)
         total = self._nodes.points[leaves].sum(axis=1)
-        best = leaves[int(np.argmax(total))]
-        sums = np.zeros(len(self.terms), np.int64)
-        np.add.at(sums, self._nodes.term[best], self._nodes.points[best])
-        inductive = int(sums[self._inductive].sum())
-        return Prediction(int(total.max()) + self._base, inductive, self._base, tuple(sums.tolist()), self)
+        best = leaves[int(np.argmax(total))] if len(leaves) > 1 else leaves[0]
+        term, points = self._nodes.term[best], self._nodes.points[best]
+        sums = np.bincount(term, points, len(self.terms)).astype(np.int64)  # exact: far below 2 ** 53
+        inductive = int(sums[self.inductive].sum())
+        return Prediction(int(total.max()) + self._base, inductive, self._base, sums, self)
 
     def _leaves(self, rows: NDArray[np.float64]) -> NDArray[np.int32]:
         """Leaf of each row in each tree, as numbers of nodes; shape (rows, trees)."""

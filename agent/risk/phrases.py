@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ahocorasick_rs import AhoCorasick, Implementation, MatchKind
 from numpy.typing import NDArray
+
+from agent.risk.names import without_accents
 
 MAX_TEXT = 512
 """Characters of one text that are looked at; goods texts are no longer."""
@@ -29,8 +30,7 @@ BETWEEN = "|"
 
 def normal_text(text: str) -> str:
     """Words of a text without case and accents, one space between two."""
-    plain = unicodedata.normalize("NFKD", text[:MAX_TEXT].casefold())
-    return " ".join(re.findall(r"\w+", "".join(char for char in plain if not unicodedata.combining(char))))
+    return " ".join(re.findall(r"\w+", without_accents(without_accents(text[:MAX_TEXT]).casefold())))
 
 
 @dataclass(frozen=True)

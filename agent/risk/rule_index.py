@@ -248,14 +248,17 @@ class RuleIndex:
     def _keys(self, question: Question, stage: int | None) -> Iterator[tuple[int, int]]:
         """Keys of the question with the item they are of; 0 = of the declaration itself."""
         salt, blake2b = self._salt, hashlib.blake2b
+        tails: dict[Template, list[Sequence[str]]] = {}  # many templates ask for the same of an item
         for asked in self._asked:
             if stage is not None and asked.stage != stage:
                 continue
             heads = _joined(question.header, asked.header)
             if not heads:
                 continue
-            for item, values in enumerate(question.items if asked.items else (), start=1):
-                for head, tail in product(heads, _joined(values, asked.items)):
+            if asked.items and asked.items not in tails:
+                tails[asked.items] = [_joined(values, asked.items) for values in question.items]
+            for item, ends in enumerate(tails[asked.items] if asked.items else (), start=1):
+                for head, tail in product(heads, ends):
                     text = f"{head}\x1f{tail}" if asked.header else tail
                     digest = blake2b(asked.number + text.encode(), digest_size=8, key=salt).digest()
                     yield int.from_bytes(digest, "little"), item

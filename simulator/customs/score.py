@@ -19,7 +19,7 @@ from agent.domain.routing import Reason, ScoreCard, ScoreParts
 from agent.risk.expression import MAX_EXPRESSIONS, Expression, expression_context
 from agent.risk.model import MILLI, Model, Prediction
 from agent.risk.names import normal_name
-from agent.risk.rule_index import BORDER, DENY, GOODS, JOURNEY, ONLY_IN, ONLY_OUT, RED, YELLOW, Met
+from agent.risk.rule_index import BORDER, DENY, GOODS, JOURNEY, ONLY_IN, ONLY_OUT, RED, YELLOW, Met, Question
 from simulator.customs.book import (
     Book,
     Floor,
@@ -136,13 +136,14 @@ def scored(subject: Subject, book: Book, learning: Learning, drawn: bool, ahead:
 
 
 def _steps(subject: Subject, book: Book, learning: Learning, ahead: Ahead | None) -> tuple[Step, Predicted, Step]:
-    lodged = ahead.lodged if ahead and _holds(ahead.lodged, book) else lodged_step(subject, book)
+    asked = None if ahead else question_of(subject, book.rates, 0)
+    lodged = ahead.lodged if ahead and _holds(ahead.lodged, book) else lodged_step(subject, book, asked)
     known = ahead.predicted if ahead else None
     if known is None or (known.model, known.counters_up_to) != (learning.model.version, learning.counters.up_to):
         known = predicted_of(subject, book, learning)
     referenced = ahead.referenced if ahead else None
     if referenced is None or not _holds(referenced, book) or referenced.facts != journey_facts(subject):
-        referenced = referenced_step(subject, book)
+        referenced = referenced_step(subject, book, asked)
     return lodged, known, referenced
 
 
@@ -153,11 +154,11 @@ def _holds(step: Step, book: Book) -> bool:
 # --- steps ---
 
 
-def lodged_step(subject: Subject, book: Book) -> Step:
-    """What rules, names and phrases say of the goods alone."""
+def lodged_step(subject: Subject, book: Book, asked: Question | None = None) -> Step:
+    """What rules, names and phrases say of the goods alone; `asked` is `question_of` where it was made already."""
     if subject.goods is None:
         return Step(book.version, book.lists_version)
-    met = book.rules.index.met(question_of(subject, book.rates, 0), GOODS)
+    met = book.rules.index.met(asked or question_of(subject, book.rates, 0), GOODS)
     texts = [item.description_of_goods for item in subject.goods.goods_items]
     listed = [_of_list(one) for one in phrases_in(texts, book)]
     return _step(subject, book, (), met, [*_names(subject, LODGED_ROLES, book), *listed])
@@ -169,9 +170,9 @@ def journey_facts(subject: Subject) -> tuple[str, ...]:
     return (carrier, str(subject.vehicle or ""), subject.office or "", subject.crossing)
 
 
-def referenced_step(subject: Subject, book: Book) -> Step:
+def referenced_step(subject: Subject, book: Book, asked: Question | None = None) -> Step:
     """What rules and lists say of vehicle, carrier and place, with the goods."""
-    met = book.rules.index.met(question_of(subject, book.rates, 0), JOURNEY)
+    met = book.rules.index.met(asked or question_of(subject, book.rates, 0), JOURNEY)
     listed = [*_plates(subject, book), *_names(subject, ("carrier",), book)]
     return _step(subject, book, journey_facts(subject), met, listed)
 
@@ -199,11 +200,11 @@ def _points(milli: int) -> int:
 
 def _told(said: Prediction, kind: str, total: int, *, learned: bool) -> Iterator[Reason]:
     """The strongest terms of one part, and all others in one, so that points add up."""
-    told = [term for term in said.terms if term.inductive is learned][:MAX_TERMS]
+    told = said.strongest(MAX_TERMS, inductive=learned)
     points = [_points(term.milli_points) for term in told]
     for term, one in zip(told, points, strict=True):
         if one:
-            yield Reason(kind, " x ".join(term.indicators) or "base", one)
+            yield Reason(kind, " x ".join(term.indicators), one)
     if total - sum(points):
         yield Reason(kind, "further terms", total - sum(points))
 

@@ -31,7 +31,12 @@ def test_few_declarations_give_no_thresholds() -> None:
     assert thresholds([1] * (MIN_RECENT - 1), 0.015, 0.02) is None
 
 
-SCORES = st.lists(st.integers(-80, 120), min_size=MIN_RECENT, max_size=MIN_RECENT + 200)
+SCORES = st.builds(
+    lambda seed, many, width: [(number * number * seed) % width - 80 for number in range(many)],
+    st.integers(1, 10_000),
+    st.integers(MIN_RECENT, MIN_RECENT + 200),
+    st.integers(1, 300),
+)
 
 
 @settings(max_examples=30)
