@@ -11,13 +11,12 @@ import msgspec
 import typer
 
 from agent.errors import ConfigError
+from simulator.customs.book_keys import KID, beside
 
 if TYPE_CHECKING:
     from simulator.customs.book import Book
 
 EXIT_BAD, EXIT_USAGE = 1, 2
-KID = "book-1"
-"""Key id in the signature of a book built here."""
 
 _FOLDER = "Folder of the rule book: book.toml, rules/, lists/, texts/, tests/."
 
@@ -269,11 +268,6 @@ def generate(
     except OSError as error:
         _usage(f"{out}: cannot be written: {error.strerror}")
     typer.echo(f"{out}: {rules} rules, {names} names, {phrases} phrases; see {out / 'PLANTED.md'}")
-
-
-def beside(book: Path, suffix: str) -> Path:
-    """The file of a key that lies beside a book."""
-    return book.with_name(f"{book.name}.{suffix}")
 
 
 def say(facts: Any, text: str, as_json: bool) -> None:

@@ -197,7 +197,6 @@ class CustomsService:
         self._office = Office(register, book, self._key, KID, keys, conditional, learned, config.risk.bays)
         self._office.register = self._office.scoring_register()
         self._from_s = self._clock.now_s()
-        self._store.write_now(partial(self._office.commit_draws, self._from_s))
         reference = reference_data(self._crossings, book.inspections, self._from_s, conditional)
         self._api = CustomsApi(self._office, self._clock, reference, Faults(config.faults.risk_delay_s))
         self._runner: Runner | None = None
@@ -212,6 +211,7 @@ class CustomsService:
         Raises:
             LinkError: the port cannot be had.
         """
+        await self._store.write(partial(self._office.commit_draws, self._from_s))
         self._runner = await run(customs_application(self._api), host, port)
         self._sweeper = asyncio.create_task(self._sweep(), name="customs-expiry")
         self._watcher = asyncio.create_task(self._watch(), name="customs-book")

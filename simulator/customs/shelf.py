@@ -29,7 +29,7 @@ from agent.risk.book_file import (
     read_manifest,
     write_book,
 )
-from simulator.customs.book_commands import KID, beside
+from simulator.customs.book_keys import KID, beside
 from simulator.customs.rule_build import DAY_MS, book_salt, checked, compiled
 from simulator.customs.rule_source import read_head, read_source
 

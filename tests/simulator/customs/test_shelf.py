@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.errors import ConfigError
 from agent.keys import jwk_of, make_key, read_private_key
-from simulator.customs.book_commands import KID, beside
+from simulator.customs.book_keys import KID, beside
 from simulator.customs.rule_build import build_book
 from simulator.customs.rule_source import shipped_rules
 from simulator.customs.shelf import MAX_BOOKS, Shelf, stamp, take_or_last
