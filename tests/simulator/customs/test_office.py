@@ -283,7 +283,7 @@ def test_a_control_result_reaches_agents_counters_and_trade(ready: Office, mrn: 
     counts = ready.store.counters()
     assert (counts.total.seen, counts.total.found, counts.up_to) == (1, 1, 1)
     assert counts.counts["rule", "WATCH-P-0001"].found == 1
-    assert counts.counts["consignee", "muster"].found == 1
+    assert counts.counts["importer", "muster"].found == 1
     other = msgspec.structs.replace(result, officer="Keller")
     with pytest.raises(Refused, match="controlResultId"):
         ready.record_control(msgspec.json.encode(other), other, NOW_S)
@@ -294,7 +294,7 @@ def test_a_control_result_reaches_agents_counters_and_trade(ready: Office, mrn: 
     [
         ({"control_result_code": "FINE"}, 422, "$.controlResultCode"),
         ({"jrn": "X"}, 404, "$.jrn"),
-        ({"mrn": "X"}, 422, "$.mrn"),
+        ({"mrn": "X"}, 404, "$.mrn"),
     ],
 )
 def test_control_results_that_fit_nothing(
