@@ -20,7 +20,7 @@ import msgspec
 from agent.clock import Clock
 from agent.config import ClockTable
 from agent.errors import ConfigError, LinkError
-from agent.keys import make_key
+from agent.keys import jwk_of, make_key, read_private_key
 from firmware_bridge.outputs import OutputState
 from simulator.broker import Broker, choose
 from simulator.chaos import Chaos, Lines, Stage, kinds_of
@@ -40,7 +40,7 @@ from simulator.demo_files import (
     sign_toml,
     write_lorries,
 )
-from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
+from simulator.gathering import ended_s, gather, patiently, read_log, started_s, with_fixes
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import FaultFact, Finding, make_report
@@ -72,6 +72,8 @@ class DemoOptions:
     broker: str = "nats"
     check: bool = False
     chaos: str | None = None
+    book: Path | None = None
+    """Rule book of the customs service, sources or compiled; None = the built-in one."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Demo:
         self._signed: tuple[str, str] | None = None
         self._sign_runs: asyncio.Task[None] | None = None
         self._lines: Lines | None = None
+        self._book: Path | None = None
         self._chaos: Chaos | None = None
 
     def stop(self) -> None:
@@ -167,6 +170,7 @@ class Demo:
         if self._faults:
             self._lines = await Lines.laid(self.layout.ports.customs)
         self._write_files(place)
+        self._book = None if self.options.book is None else await asyncio.to_thread(self._compiled, self.options.book)
         self.tell("started", {"part": "broker", "kind": self._choice.kind})
         *first, control_room = self._commands()
         for part in first:
@@ -236,9 +240,25 @@ class Demo:
             return options.seconds
         return None if options.tracks is not None else CHECK_SECONDS
 
+    def _compiled(self, book: Path) -> Path:
+        """The book compiled: very many rules take longer than a part may take to start."""
+        from agent.risk.book_file import is_book  # only now: most demos need none of it
+        from simulator.customs.book_keys import KID, beside
+        from simulator.customs.rule_build import build_book
+
+        if is_book(book):
+            return book.absolute()
+        secret = read_private_key(self.layout.customs_data / "authority.key.pem")
+        made = self.folder / "book"
+        build_book(book, made, secret, jwk_of(secret), KID, round(time.time() * 1000))
+        shutil.copyfile(self.layout.customs_data / "authority.pub.pem", beside(made, "pub.pem"))
+        return made
+
     def _commands(self) -> list[Part]:
         layout = self.layout
         customs = ["--listen", f"{HOST}:{layout.ports.customs}", "--data", str(layout.customs_data)]
+        if self._book is not None:
+            customs += ["--rules", str(self._book)]
         arguments = {
             "customs": ["customs", *customs, "--config", str(layout.file("customs"))],
             "agent": ["agent", "--config", str(layout.file("agent"))],
@@ -364,17 +384,20 @@ class Demo:
             raise PartFailed(f"lorries ended without saying so:\n{self._part('lorries').tail()}")
         await self._settle()
         peaks = {part.name: part.peak_rss_mb for part in self._parts if part.name in ("agent", "customs")}
-        facts = await gather(
-            lorry_log=log,
-            agent_data=self.layout.agent_data,
-            agent_key=self.layout.agent_key,
-            customs_url=self.layout.customs_url,
-            agent_url=self.layout.agent_url,
-            end_s=end_s,
-            wall_seconds=self._clock.wall_s(end_s - start_s),
-            speedup=self.options.speedup,
-            faults=self._chaos.faults if self._chaos else (),
-            peak_rss_mb={**peaks, "broker": self._broker_mb},
+        facts = await patiently(
+            lambda: gather(
+                lorry_log=log,
+                agent_data=self.layout.agent_data,
+                agent_key=self.layout.agent_key,
+                customs_url=self.layout.customs_url,
+                agent_url=self.layout.agent_url,
+                end_s=end_s,
+                wall_seconds=self._clock.wall_s(end_s - start_s),
+                speedup=self.options.speedup,
+                faults=self._chaos.faults if self._chaos else (),
+                peak_rss_mb={**peaks, "broker": self._broker_mb},
+            ),
+            self._none_failed,
         )
         if self._chaos is not None:
             facts = with_fixes(facts, self._chaos.fixes)

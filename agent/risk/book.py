@@ -285,7 +285,7 @@ class CompiledBook:
 
 
 def _numbered(texts: Sequence[str], number: int) -> str:
-    return "" if number == NOTHING else texts[number]
+    return texts[number] if number < len(texts) else ""  # none given, or left out of a local book
 
 
 def _day(days: int) -> datetime.date:

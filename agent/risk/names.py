@@ -134,7 +134,7 @@ class NameIndex:
 
     def __init__(self, columns: NameColumns, match_at: float) -> None:
         self._columns = columns
-        self._text = memoryview(np.ascontiguousarray(columns.text))
+        self._text = np.ascontiguousarray(columns.text).data
         self._match_at = match_at
 
     def __len__(self) -> int:

@@ -74,6 +74,21 @@ def assess(
     return msgspec.structs.replace(previous, issued_at=answer.issued_at, valid_until=answer.valid_until, signature=None)
 
 
+class Grounds(msgspec.Struct, frozen=True, array_like=True):
+    """Everything that an answer rests on besides book, model, counters and the answer before it.
+
+    Attributes:
+        now_s: When it was given, UTC seconds.
+        drawn, released, bays: As `assess` takes them.
+    """
+
+    subject: Subject
+    now_s: float
+    drawn: bool
+    released: bool
+    bays: int | None
+
+
 @dataclass(frozen=True)
 class _Routed:
     routing: Routing

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party, TransportDeclaration
+from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party, Trailer, TransportDeclaration
 from agent.domain.identifiers import VehicleKey
 from agent.risk.book import Entry
 from agent.risk.expression import Expression
@@ -194,7 +194,7 @@ class Subject:
     """Why the register has no such declaration, such as UNKNOWN_MRN."""
     indicators: Mapping[str, Any] = field(default_factory=dict)
     """What the agent saw of the journey."""
-    trailers: tuple[Any, ...] = ()
+    trailers: tuple[Trailer, ...] = ()
     journey: TransportDeclaration | None = None
 
 

@@ -41,7 +41,7 @@ from agent.risk.exchange import (
     RiskRequest,
     sign_assessment,
 )
-from simulator.customs.assessment import CONDITIONAL_VALID_S, assess, conditional_answer
+from simulator.customs.assessment import CONDITIONAL_VALID_S, Grounds, assess, conditional_answer
 from simulator.customs.book import Book, Subject, lot, lot_key
 from simulator.customs.declarations import goods_fit_direction, time_s
 from simulator.customs.feedback import (
@@ -260,20 +260,27 @@ class Office:
         day = previous[1] if previous else _date(subject.activated_s)
         learning = self._counter_version(now_s)
         ahead = self.store.ahead(one.mrn, request.jrn, one.version) if one.mrn else None
+        grounds = Grounds(
+            subject,
+            now_s,
+            drawn=self._drawn(day, subject),
+            released=self._released(request.jrn, one.mrn),
+            bays=self._bays_left(subject, ahead),
+        )
         answer = assess(
             subject,
             self._book_for(request.direction),
             learning,
             now_s,
-            drawn=self._drawn(day, subject),
-            released=self._released(request.jrn, one.mrn),
+            drawn=grounds.drawn,
+            released=grounds.released,
             previous=previous[0] if previous else None,
             ahead=ahead,
-            bays=self._bays_left(subject, ahead),
+            bays=grounds.bays,
         )
         card = {**(answer.score_card or {}), "latencyUs": round((time.perf_counter() - started) * 1e6)}
         signed = sign_assessment(msgspec.structs.replace(answer, score_card=card), self.key, self.kid)
-        self.store.put_assessment(self.store.next_number("marker"), signed, day)
+        self.store.put_assessment(self.store.next_number("marker"), signed, day, grounds)
         if one.mrn is not None:
             self.store.drop_ahead(one.mrn, request.jrn)
         if (signed.routing, signed.routing_control_location) == ("TO_CONTROL", "ON_ENTRY"):

@@ -57,6 +57,7 @@ from simulator.customs.book import (
     days,
     rule_row,
 )
+from simulator.customs.rule_lint import lint
 from simulator.customs.rule_rows import (
     LooseRules,
     Numbers,
@@ -66,12 +67,10 @@ from simulator.customs.rule_rows import (
     hashed,
     joined,
     ordered_rules,
-    shared_keys,
 )
 from simulator.customs.rule_source import BookFile, Source, read_head, read_source
 
-MAX_FAN_OUT = 64
-"""Rules that may share one access key; more would decide the slowest answers (design/risk.md section 3)."""
+DAY_MS = 86_400_000
 SALT_BYTES = 32
 _FLOORS = {None: 0, "yellow": YELLOW, "red": RED}
 
@@ -82,7 +81,8 @@ def load_book(folder: Traversable) -> Book:
     Raises:
         ConfigError: any fault; all of them are listed, one a line.
     """
-    return book_of(compiled(read_source(folder), issued_ms=0))
+    source = read_source(folder)
+    return book_of(checked(source, compiled(source, issued_ms=0), None))
 
 
 def build_book(
@@ -107,8 +107,25 @@ def build_book(
     kind: Literal["full", "local"] = "local" if local else "full"
     raw = secret.private_bytes_raw()
     name = read_head(folder).book.name
-    book = compiled(read_source(folder, book_salt(raw, name, kind)), issued_ms, kind)
+    source = read_source(folder, book_salt(raw, name, kind))
+    book = checked(source, compiled(source, issued_ms, kind), issued_ms // DAY_MS)
     return write_book(out, book.manifest, book.columns, book.words, key, kid)
+
+
+def checked(source: Source, book: CompiledBook, today: int | None) -> CompiledBook:
+    """The book, if there is nothing to find fault with.
+
+    Args:
+        today: Days since 1970; None = whatever the day.
+
+    Raises:
+        ConfigError: every finding of `lint`, one a line.
+    """
+    found = lint(source, book, 0 if today is None else today)
+    found = [one for one in found if today is not None or one.kind not in ("expired", "validity")]
+    if found:
+        raise ConfigError("\n".join(f"{source.head.book.name}: {one.rule}: {one.kind}: {one.text}" for one in found))
+    return book
 
 
 def book_salt(secret: bytes, name: str, kind: str) -> bytes:
@@ -122,9 +139,6 @@ def compiled(source: Source, issued_ms: int, kind: Literal["full", "local"] = "f
     Args:
         source: Read with the salt of this book.
         kind: `local` leaves out what devices at the roadside must not hold (design/risk.md section 9).
-
-    Raises:
-        ConfigError: more rules on one key than `MAX_FAN_OUT`.
     """
     words, local = source.words, kind == "local"
     rules = joined([source.bulk, hand_rules(source.rules, words, source.templates, source.salt)])
@@ -141,7 +155,6 @@ def compiled(source: Source, issued_ms: int, kind: Literal["full", "local"] = "f
         *_named(names, words),
         *_phrased(() if local else source.phrases, words),
     )
-    _refuse_fan_out(columns, templates)
     manifest = _manifest(source, columns, templates, issued_ms, kind, len(words.conditions))
     return CompiledBook(manifest, columns, _words(source.texts, words, local))
 
@@ -227,18 +240,6 @@ def _own_conditions(rules: LooseRules, words: Words) -> tuple[LooseRules, Words]
     having = about["condition"] != NOTHING
     about["condition"][having] = [mine[texts[one]] for one in about["condition"][having].tolist()]
     return replace(rules, about=about), replace(words, conditions=mine)
-
-
-def _refuse_fan_out(columns: BookColumns, templates: Sequence[Template]) -> None:
-    rules = columns.rules
-    wide = shared_keys(rules.keys, MAX_FAN_OUT)
-    if wide:
-        first, last = wide[0]
-        fields = "+".join(templates[int(rules.about["template"][first])])
-        raise ConfigError(
-            f"{rules.ids[first]}: {last - first} rules share the key of their {fields}: at most {MAX_FAN_OUT};"
-            f" {len(wide)} keys have too many (`borderlane rules lint` names the field that splits them)"
-        )
 
 
 # --- lists ---

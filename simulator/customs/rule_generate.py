@@ -66,7 +66,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], float], ...] = (
 """What rules ask for, and how many of all do (choice, near what design/risk.md section 3 was measured with)."""
 _NAMING = frozenset({"consignor", "consignee", "carrier", "plate"})
 """Fields of which a rule that raises a colour names one."""
-_FLOOR_SHARE, _BOUND_SHARE, _VALUE_PER_MASS_CHF_KG = 0.02, 0.6, 20.0
+_FLOOR_SHARE, _VALUE_PER_MASS_CHF_KG = 0.02, 20.0
+"""Every rule bounds the value by mass, each at a place of its own: none asks for just what another does."""
 
 
 @dataclass(frozen=True)
@@ -190,14 +191,13 @@ def _rules(
     naming = not _NAMING.isdisjoint(fields)
     floor = np.where((dice.random(count) < _FLOOR_SHARE) & naming, _pick(dice, ("yellow", "red"), count), "")
     points = dice.integers(1, 5, count)
-    below = np.round(dice.random(count) * _VALUE_PER_MASS_CHF_KG + 0.01, 2)
-    bounded = dice.random(count) < (_BOUND_SHARE if naming else 1.0)
+    below = np.round(dice.random(count) * _VALUE_PER_MASS_CHF_KG + 0.0001, 4)
     columns = [
         _pick(dice, OWNERS, count).tolist(), [FIRST_DAY] * count, [LAST_DAY] * count,
         _pick(dice, ("IN", "IN", "IN", ""), count).tolist(),
         [str(one) for one in points.tolist()], floor.tolist(), _pick(dice, TEXTS[:1], count).tolist(),
         *(values[name].tolist() if name in fields else [""] * count for name in _ASKED),
-        [str(one) if is_bounded else "" for one, is_bounded in zip(below.tolist(), bounded.tolist(), strict=True)],
+        [str(one) for one in below.tolist()],
     ]  # fmt: skip
     return zip(*columns, strict=True)
 

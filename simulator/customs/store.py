@@ -7,8 +7,10 @@ import base64
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,15 +27,22 @@ from agent.domain.declaration import (
 )
 from agent.domain.routing import Assessment
 from agent.errors import AlreadyRunning, JournalError
+from simulator.customs.assessment import Grounds
 from simulator.customs.feedback import Count, Counters, Key, Thresholds
 from simulator.customs.score import Ahead
 
 T = TypeVar("T")
+Pending = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+"""Work that waits for its transaction, and who waits for it."""
+Outcome = tuple[Any, Exception | None]
+"""What a work has given, or why it failed."""
 
 SCHEMA_VERSION = 1
 WAL_PAGES = 1_000
 """Pages in the write-ahead log before it is folded in: 4 MB."""
 BUSY_MS = 5_000
+WORKS_AT_ONCE = 64
+"""Requests that share one transaction, and so one wait for the disk."""
 MAX_PAGE = 1_000
 """Rows of one page of any feed."""
 
@@ -97,6 +106,8 @@ CREATE TABLE IF NOT EXISTS counted(
   PRIMARY KEY(number, kind, value)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter_version(
   up_to INTEGER PRIMARY KEY, drawn_ms INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS grounds(marker INTEGER PRIMARY KEY, number TEXT, body BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS grounds_number ON grounds(number, marker);
 CREATE TABLE IF NOT EXISTS draw_commitment(
   day TEXT PRIMARY KEY, sha256 TEXT NOT NULL, committed_ms INTEGER NOT NULL) STRICT;
 """
@@ -205,6 +216,7 @@ class Store:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _locked(folder)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="customs-db")
+        self._pending: deque[Pending] = deque()
         try:
             self._db = _opened(folder / "customs.sqlite")
         except apsw.Error as error:
@@ -212,28 +224,47 @@ class Store:
             raise JournalError(f"{folder}/customs.sqlite: cannot be opened: {error}") from error
 
     async def write(self, work: Callable[[], T]) -> T:
-        """Run work in one transaction; it is on disk when this returns.
+        """Run work in a transaction, which it may share with others; it is on disk when this returns.
 
         Raises:
             JournalError: the database refused; nothing of the work has happened.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.write_now, work)
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[T] = loop.create_future()
+        self._pending.append((work, told))
+        self._thread.submit(self._write_pending, loop)
+        return await told
 
-    def write_now(self, work: Callable[[], T]) -> T:
-        """`write`, from the thread that owns the database."""
+    def _write_pending(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What has come together while the disk was busy, in one transaction; later turns may find nothing left."""
+        group = [self._pending.popleft() for _ in range(min(WORKS_AT_ONCE, len(self._pending)))]
+        if not group:
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                done = work()
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+            outcomes = [self._apart(work) for work, _ in group]
             self._db.execute("COMMIT")
         except apsw.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise JournalError(f"customs.sqlite: {error}") from error
-        return done
+            outcomes = [(None, JournalError(f"customs.sqlite: {error}"))] * len(group)
+        loop.call_soon_threadsafe(_tell, [told for _, told in group], outcomes)
+
+    def _apart(self, work: Callable[[], Any]) -> Outcome:
+        """One work of a group: if it fails, nothing of it stays and the others go on."""
+        self._db.execute("SAVEPOINT work")
+        try:
+            outcome: Outcome = work(), None
+        except apsw.Error as error:
+            if not self._db.in_transaction:  # a full disk, say, has undone the whole group
+                raise
+            outcome = None, JournalError(f"customs.sqlite: {error}")
+        except Exception as error:
+            outcome = None, error
+        if outcome[1] is not None:
+            self._db.execute("ROLLBACK TO work")
+        self._db.execute("RELEASE work")
+        return outcome
 
     async def read(self, work: Callable[[], T]) -> T:
         """Run work that only reads, in turn with the writes."""
@@ -422,12 +453,39 @@ class Store:
         )
         return (msgspec.json.decode(row[0], type=Assessment), str(row[1])) if row else None
 
-    def put_assessment(self, marker: int, assessment: Assessment, draw_day: str) -> None:
-        """Write a signed answer."""
+    def put_assessment(self, marker: int, assessment: Assessment, draw_day: str, grounds: Grounds) -> None:
+        """Write a signed answer and what it rests on."""
         body = msgspec.json.encode(assessment)
         self._db.execute(
             "INSERT INTO assessment VALUES(?, ?, ?, ?)", (marker, assessment.activation_id, draw_day, body)
         )
+        self._db.execute(
+            "INSERT INTO grounds VALUES(?, ?, ?)", (marker, assessment.mrn, msgspec.msgpack.encode(grounds))
+        )
+
+    def explained(self, mrn: str, jrn: str | None = None) -> list[tuple[Assessment, Grounds | None]]:
+        """Answers for the activation of a declaration that was assessed last, oldest first, and what each rests on.
+
+        Args:
+            jrn: Only in this journey.
+        """
+        newest = self._first(
+            "SELECT assessment.activation_id FROM grounds JOIN assessment USING(marker) WHERE number = ?"
+            " AND (? = '' OR json_extract(assessment.body, '$.jrn') = ?) ORDER BY marker DESC LIMIT 1",
+            mrn, jrn or "", jrn or "",
+        )  # fmt: skip
+        sql = (
+            "SELECT assessment.body, grounds.body FROM assessment LEFT JOIN grounds USING(marker)"
+            " WHERE activation_id = ? ORDER BY marker"
+        )
+        rows = self._db.execute(sql, (newest[0],)) if newest else ()
+        return [
+            (
+                msgspec.json.decode(row[0], type=Assessment),
+                msgspec.msgpack.decode(row[1], type=Grounds) if row[1] is not None else None,
+            )
+            for row in rows
+        ]
 
     def assessments(self, marker: int, limit: int) -> list[tuple[int, bytes]]:
         """Marker and assessment (JSON) after a marker, oldest first."""
@@ -613,8 +671,9 @@ class Store:
         return next(iter(self._db.execute(sql, values)))
 
 
-def read_counters(folder: Path, but_newest: int) -> tuple[Counters, Counters]:
-    """Counts of a register that may be in use: all, and all but those of the newest control results.
+@contextmanager
+def reading(folder: Path) -> Iterator[Store]:
+    """A register that may be in use, to be read only.
 
     Raises:
         JournalError: no register, or it cannot be read.
@@ -622,16 +681,36 @@ def read_counters(folder: Path, but_newest: int) -> tuple[Counters, Counters]:
     path = folder / "customs.sqlite"
     try:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        db.set_busy_timeout(BUSY_MS)
         try:
+            db.set_busy_timeout(BUSY_MS)
             store = Store.__new__(Store)
             store._db = db
-            now = store.counters()
-            return now, store.counters(max(0, now.up_to - but_newest))
+            yield store
         finally:
             db.close()
     except apsw.Error as error:
         raise JournalError(f"{path}: cannot be read: {error}") from error
+
+
+def read_counters(folder: Path, but_newest: int) -> tuple[Counters, Counters]:
+    """Counts of a register that may be in use: all, and all but those of the newest control results.
+
+    Raises:
+        JournalError: no register, or it cannot be read.
+    """
+    with reading(folder) as store:
+        now = store.counters()
+        return now, store.counters(max(0, now.up_to - but_newest))
+
+
+def _tell(waiting: Sequence[asyncio.Future[Any]], outcomes: Sequence[Outcome]) -> None:
+    for told, (done, error) in zip(waiting, outcomes, strict=True):
+        if told.done():  # who waited has gone
+            continue
+        if error is None:
+            told.set_result(done)
+        else:
+            told.set_exception(error)
 
 
 def _ms(time_s: float) -> int:
