@@ -7,7 +7,7 @@ READY_DEV := $(VENV)/.ready-dev
 LOCK := .ci/requirements.txt
 LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-DEBIAN := mosquitto mosquitto-clients socat gpsd-tools python3-gps strace gcc libc6-dev
+DEBIAN := mosquitto mosquitto-clients socat gpsd-tools python3-gps strace gcc libc6-dev chromium fonts-dejavu-core
 
 .PHONY: demo test check bench bench-peers reliability risk-eval nightly clean lock zones debian-parts
 
