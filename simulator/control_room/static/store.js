@@ -35,8 +35,8 @@ const watchers = new Map();
 const dirty = new Set();
 let isPlanned = false;
 
-/** Draw when a topic changes, at most every `everyMs`. @param {string[]} topics @param {() => void} draw */
-export function watch(topics, draw, everyMs = 0) {
+/** Draw when a topic changes, at most so often. @param {string[]} topics @param {() => void} draw @param {() => number} everyMs */
+export function watch(topics, draw, everyMs = () => 0) {
   const watcher = { draw, everyMs, drawnMs: -Infinity, timer: 0 };
   for (const topic of topics) watchers.set(topic, [...(watchers.get(topic) ?? []), watcher]);
   dirty.add(watcher);
@@ -56,7 +56,7 @@ function plan() {
     isPlanned = false;
     const later = [];
     for (const watcher of dirty) {
-      const waitMs = watcher.drawnMs + watcher.everyMs - nowMs;
+      const waitMs = watcher.drawnMs + watcher.everyMs() - nowMs;
       if (waitMs > 0) { later.push(waitMs); continue; }
       dirty.delete(watcher);
       watcher.drawnMs = nowMs;
