@@ -87,7 +87,7 @@ function item(alarm) {
   return html`<li key=${alarm.id} data-alarm=${alarm.id} tabindex="0" class="alarm p${alarm.priority} ${isAside(alarm) ? "aside" : ""}">
     <input type="checkbox" aria-label="${title(alarm)} ${alarm.plate ?? ""}" checked=${marked.has(alarm.id)} onChange=${turn}/>
     <div><b>${title(alarm)}</b> <time>${clock(alarm.since)}</time>
-      <p>${alarm.key && html`<button type="button" class="link" onClick=${() => openOf(alarm)}>${alarm.plate ?? alarm.key}</button> `}
+      <p>${alarm.key && html`<button type="button" class="link" onClick=${() => openOf(alarm)}>${alarm.plate ?? alarm.key.replace("unit:", "")}</button> `}
         ${[place, alarm.name === "AGENT_LOST" || alarm.name === "DEGRADED" ? alarm.agent : "", detail(alarm)].filter(Boolean).join(", ")}</p>
       ${isAside(alarm) && html`<p class="soft">${alarm.shelvedUntil ? t("alarms.shelved", { time: clock(alarm.shelvedUntil) }) : t("alarms.by", { name: alarm.acknowledgedBy })}</p>`}
       ${alarm.assignedTo && html`<p class="soft">${t("alarms.assigned", { name: alarm.assignedTo })}</p>`}</div>

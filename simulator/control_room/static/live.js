@@ -19,9 +19,9 @@ let isReadingAll = false;
 let meanwhile = null;
 
 /** What the feed tells; other events only change rows. */
-const TOLD = ["instruction", "incident", "turned_back", "unit_lost", "unit_found", "mode", "link", "output"];
+const TOLD = ["instruction", "incident", "turned_back", "unit_lost", "unit_found", "mode", "link"];
 /** These change rows, and the rows that changed are told by an event of their own. */
-const QUIET = ["alarm", "detection", "activation", "journey", "receipt", "notice", "approach_seen", "touch_seen", "bypassed"];
+const QUIET = ["alarm", "detection", "activation", "journey", "receipt", "notice", "approach_seen", "touch_seen", "bypassed", "output"];
 
 function listen() {
   const source = new EventSource("/v1/events?lastEventId=0"); // what happened just before is told too

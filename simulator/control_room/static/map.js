@@ -31,7 +31,7 @@ export async function showMap() {
     map = new library.Map({
       container: place, style: styleOf(theme()), bounds: COUNTRY, fitBoundsOptions: { padding: 24 }, attributionControl: false,
       dragRotate: false, pitchWithRotate: false, touchPitch: false, minZoom: 5, maxZoom: 18, maxBounds: [[2, 43], [15, 50]],
-      fadeDuration: 0, locale: { "NavigationControl.ZoomIn": t("map.in"), "NavigationControl.ZoomOut": t("map.out"), "Map.Title": t("map") },
+      fadeDuration: 0, locale: { "NavigationControl.ZoomIn": t("map.in"), "NavigationControl.ZoomOut": t("map.out"), "Map.Title": t("map.described") },
     });
     map.touchZoomRotate.disableRotation();
     map.keyboard.disableRotation();

@@ -28,7 +28,7 @@ void main() {
 }`;
 
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 uniform vec3 u_colours[8];
 uniform vec3 u_edge;
 uniform float u_size;
@@ -133,7 +133,7 @@ export class VehicleLayer {
   }
 
   render(gl, { defaultProjectionData }) {
-    if (!this.#count) return;
+    if (!this.#count || !this.program) return;
     gl.useProgram(this.program);
     gl.bindVertexArray(this.array);
     if (this.#isNew) {
