@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import shutil
 import statistics
@@ -141,7 +142,7 @@ async def _page(url: str) -> list[Figure]:
             await page.wait_for_timeout(400)
         times = await page.evaluate(FRAMES, 10)
         await browser.close()
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     spent = sorted(ticks.values())
     return [
         Figure("page.tickP50Ms", round(statistics.median(spent), 1), "ms"),
