@@ -135,9 +135,7 @@ class Outage:
         """The wall's pace from now on."""
         text = self.box.config_file.read_text().partition("\n[clock]")[0]
         self.box.config_file.write_text(f"{text}\n")
-        self.box.configure(
-            {"customs.request_timeout_s": ORDINARY_REQUEST_S, "customs.feed_interval_s": FEED_EVERY_S}
-        )
+        self.box.configure({"customs.request_timeout_s": ORDINARY_REQUEST_S, "customs.feed_interval_s": FEED_EVERY_S})
 
     async def prepare(self) -> None:
         """Everything is declared, and the agent has it; then customs is away."""
