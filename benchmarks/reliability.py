@@ -58,7 +58,7 @@ ENUMERATIONS = (
     Enumeration("damaged files: flipped bits, overwritten, zeroed, cut, old", "damage", (1_000,), (20_000, 2),
                 "damaged", "badCount"),
     Enumeration("activations held while customs was away, handed over in order when it came back", "outage",
-                (200, 2.4, 10), (6_000, 72, 300), "atCustoms"),
+                (600, 7.2, 30), (6_000, 72, 300), "atCustoms"),
     Enumeration("control: kills of a writer that promises before it commits", "crash_points",
                 (6, "ack-first", 10), (6, "ack-first", 1), "points", control=True),
     Enumeration("control: power cuts, promise before commit", "power_cuts", (8, "ack-first", 15),
