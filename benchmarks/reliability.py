@@ -225,8 +225,10 @@ is tried until there is room, the ballast is made again, and work goes on. A war
 
 Media that say they have written what they have not defeat any database; power cuts of real flash were not tried. A
 whole data folder that is replaced by an older one agrees with itself; customs, which holds the newest signed tree head,
-finds it. 72 hours of the whole country, 300,000 activations, were not tried: 3,000 took some 10 kB each on disk, so that
-they would take about 3 GB and not the 1 GB aimed at; the journal is 4 kB of it. A damaged last transaction that brought no journal entry cannot be told from a torn one; units send it again.
+finds it. A damaged last transaction that brought no journal entry cannot be told from a torn one; units send it again.
+
+72 hours of the whole country, 300,000 activations, were not tried. 3,000 took some 10 kB each on disk, 4 kB of it in
+the journal: 300,000 would take about 3 GB and not the 1 GB aimed at.
 """
 
 
