@@ -7,9 +7,10 @@ READY_DEV := $(VENV)/.ready-dev
 LOCK := .ci/requirements.txt
 LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-DEBIAN := mosquitto mosquitto-clients socat gpsd-tools python3-gps strace gcc libc6-dev
+DEBIAN := mosquitto mosquitto-clients socat gpsd-tools python3-gps strace gcc libc6-dev chromium fonts-dejavu-core
 
 .PHONY: demo test check bench bench-peers reliability risk-eval risk-train nightly clean lock zones debian-parts
+.PHONY: demo test check bench bench-peers bench-pages screens reliability risk-eval nightly clean lock zones debian-parts
 
 # The lock files carry a hash of every package; nothing else is installed.
 $(READY): $(LOCK) pyproject.toml
@@ -57,6 +58,14 @@ bench-peers: $(READY)
 	@command -v npm >/dev/null 2>&1 || { echo "bench-peers needs node and npm" >&2; exit 3; }
 	cd benchmarks/peers && npm ci --omit=dev
 	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+# The control room's page with 20,000 vehicles, and what 20 pages cost the server; needs chromium.
+bench-pages: $(READY_DEV) debian-parts
+	$(BIN)/python -m benchmarks.pages $(ARGS)
+
+# Pictures of the pages, of a running demo; needs chromium.
+screens: $(READY_DEV) debian-parts
+	$(BIN)/python -m benchmarks.screens
 
 # Both models on labelled declarations, scored on a later period; DATA is a folder with train.csv.gz and valid.csv.gz.
 DATA ?= ../shared/data/risk
