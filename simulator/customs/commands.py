@@ -286,15 +286,17 @@ class CustomsService:
     async def _warm(self, taken: CompiledBook) -> None:
         """Put hash table and automaton behind a large book, which answers from its files until then."""
         phrases = await asyncio.to_thread(taken.phrases.warmed)
-        for rules in taken.rules.warming():
-            await asyncio.sleep(0)
-            if rules is not None and taken is self._compiled:
-                book = self._office.book
-                self._office.book = replace(
-                    book, rules=replace(book.rules, index=rules), phrases=replace(book.phrases, index=phrases)
-                )
-                settle()
-                structlog.get_logger().info("rule_book_warm", rule_book=book.version)
+        steps, rules = taken.rules.warming(), None
+        while rules is None:
+            rules = await asyncio.to_thread(next, steps)
+        if taken is not self._compiled:
+            return
+        book = self._office.book
+        self._office.book = replace(
+            book, rules=replace(book.rules, index=rules), phrases=replace(book.phrases, index=phrases)
+        )
+        settle()
+        structlog.get_logger().info("rule_book_warm", rule_book=book.version)
 
     async def _revoke(self) -> None:
         """What was answered beforehand under the old rules holds no longer."""
