@@ -8,7 +8,7 @@ question follows the goods items of the declaration, not the number of rules (de
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import product
@@ -140,16 +140,23 @@ class RuleIndex:
         keys: uint64, ascending, one for each rule.
         rows: `ROW`, in the same order.
         salt: At most 64 bytes, of the book.
+        used: Numbers of the templates that any rule has; None = each may have some. The others cost nothing.
     """
 
     def __init__(
-        self, templates: Sequence[Template], keys: NDArray[np.uint64], rows: NDArray[Any], salt: bytes
+        self,
+        templates: Sequence[Template],
+        keys: NDArray[np.uint64],
+        rows: NDArray[Any],
+        salt: bytes,
+        used: Collection[int] | None = None,
     ) -> None:
         if len(keys) != len(rows) or len(templates) > MAX_TEMPLATES:
             raise ValueError(f"{len(keys)} keys, {len(rows)} rows, {len(templates)} templates")
         self.keys, self.rows = np.asarray(keys), np.asarray(rows)  # plain views: a memmap pays for each look
         self._salt = salt
-        self._asked = tuple(_asked(number, fields) for number, fields in enumerate(templates))
+        asked = (_asked(number, fields) for number, fields in enumerate(templates))
+        self._asked = tuple(one for one in asked if used is None or one.number[0] in used)
         self._places: list[dict[int, int]] | None = None
 
     def __len__(self) -> int:
