@@ -126,7 +126,11 @@ def bench(
         for figure in GROUPS[group](lambda words: console.print(words, style="dim"), scale=scale):
             figures.append(figure)
             if not as_json:
-                peers = "".join(f"  {name} {value:,.0f}" for name, value in figure.peers.items())
-                typer.echo(f"{figure.id:<24}{figure.value:>14,.1f} {figure.unit}{peers}")
+                peers = "".join(f"  {name} {_rounded(value)}" for name, value in figure.peers.items())
+                typer.echo(f"{figure.id:<24}{_rounded(figure.value):>14} {figure.unit}{peers}")
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(figures), indent=1))
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.{0 if value >= 1_000 else 1 if value >= 10 else 3}f}"

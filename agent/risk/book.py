@@ -221,7 +221,8 @@ class CompiledBook:
         self.manifest, self.columns, self.words = manifest, columns, words
         salt = bytes.fromhex(manifest.salt)
         self.salt = salt
-        self.rules = rules or RuleIndex(manifest.templates, columns.rules.keys, columns.rules.rows, salt)
+        used = set(np.flatnonzero(np.bincount(columns.rules.about["template"], minlength=1)).tolist())
+        self.rules = rules or RuleIndex(manifest.templates, columns.rules.keys, columns.rules.rows, salt, used)
         self.names = NameIndex(columns.names, manifest.match_at)
         self.phrases = phrases or PhraseIndex(columns.phrases)
 

@@ -8,7 +8,7 @@ question follows the goods items of the declaration, not the number of rules (de
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import product
@@ -51,7 +51,7 @@ MAX_BOUNDS = 3
 MAX_KEY_FIELDS = 3
 MAX_TEMPLATES = 255
 WARMED_AT_ONCE = 20_000
-"""Keys put into the hash table without a pause: some 5 ms."""
+"""Keys of one part of the hash table, made without a pause: some 5 ms; one whole table stops for 100 ms to grow."""
 COUNT_BITS = 24
 """Of a hash table's value: how many rows have the key; the bits above say where they begin."""
 _COUNT_MASK = (1 << COUNT_BITS) - 1
@@ -140,17 +140,24 @@ class RuleIndex:
         keys: uint64, ascending, one for each rule.
         rows: `ROW`, in the same order.
         salt: At most 64 bytes, of the book.
+        used: Numbers of the templates that any rule has; None = each may have some. The others cost nothing.
     """
 
     def __init__(
-        self, templates: Sequence[Template], keys: NDArray[np.uint64], rows: NDArray[Any], salt: bytes
+        self,
+        templates: Sequence[Template],
+        keys: NDArray[np.uint64],
+        rows: NDArray[Any],
+        salt: bytes,
+        used: Collection[int] | None = None,
     ) -> None:
         if len(keys) != len(rows) or len(templates) > MAX_TEMPLATES:
             raise ValueError(f"{len(keys)} keys, {len(rows)} rows, {len(templates)} templates")
         self.keys, self.rows = np.asarray(keys), np.asarray(rows)  # plain views: a memmap pays for each look
         self._salt = salt
-        self._asked = tuple(_asked(number, fields) for number, fields in enumerate(templates))
-        self._places: dict[int, int] | None = None
+        asked = (_asked(number, fields) for number, fields in enumerate(templates))
+        self._asked = tuple(one for one in asked if used is None or one.number[0] in used)
+        self._places: list[dict[int, int]] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -214,9 +221,9 @@ class RuleIndex:
     def _found(self, wanted: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         """Place among the wanted keys of each one that there is, and where its rows begin and end."""
         if self._places is not None:
-            get = self._places.get
+            places, last_shard = self._places, len(self._places) - 1
             for place, key in enumerate(wanted):
-                packed = get(key)
+                packed = places[key & last_shard].get(key)
                 if packed is not None:
                     first = packed >> COUNT_BITS
                     yield place, first, first + (packed & _COUNT_MASK)
@@ -234,12 +241,14 @@ class RuleIndex:
         Made in pieces, so that whoever answers in between need not wait: None until the last, which is the index.
         """
         begins = np.flatnonzero(np.concatenate([[True], self.keys[1:] != self.keys[:-1]])[: len(self.keys)])
-        counts = np.diff(np.concatenate([begins, [len(self.keys)]]))
-        places: dict[int, int] = {}
-        for at in range(0, len(begins), WARMED_AT_ONCE):
-            some = begins[at : at + WARMED_AT_ONCE]
-            packed = (some << COUNT_BITS) | counts[at : at + WARMED_AT_ONCE]
-            places.update(zip(self.keys[some].tolist(), packed.tolist(), strict=True))
+        packed = (begins << COUNT_BITS) | np.diff(np.concatenate([begins, [len(self.keys)]]))
+        keys = self.keys[begins]
+        shards = 1 << max(0, (len(keys) // WARMED_AT_ONCE).bit_length())
+        of = keys & np.uint64(shards - 1)
+        places: list[dict[int, int]] = []
+        for shard in range(shards):
+            some = of == shard
+            places.append(dict(zip(keys[some].tolist(), packed[some].tolist(), strict=True)))
             yield None
         warmed = copy(self)
         warmed._places = places

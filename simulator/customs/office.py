@@ -328,6 +328,28 @@ class Office:
             if mrn is not None and known is not None:
                 self._score_in_journey(mrn, version, row, known, now_s)
 
+    def rescore(self, after: tuple[str, str], limit: int, now_s: float) -> tuple[str, str] | None:
+        """Score again what was scored before the border, under the rules in force; a piece at a time.
+
+        Args:
+            after: What the piece before this one returned; ("", "") for the first.
+            limit: Declarations of one piece.
+
+        Returns:
+            Where this piece ended; None when there is nothing after it.
+        """
+        rows = self.store.scored_ahead(after, limit)
+        for jrn, number in rows:
+            if not jrn:
+                goods = self.store.goods(number)
+                if goods is not None and goods.state == "ACCEPTED":
+                    self.score_lodged(goods.declaration, now_s)
+        for jrn in dict.fromkeys(jrn for jrn, _ in rows if jrn):
+            journey = self.store.journey(jrn)
+            if journey is not None:
+                self.score_referenced(journey, now_s)
+        return rows[-1] if rows else None
+
     def _score_in_journey(self, mrn: str, version: int, row: JourneyRow, known: Ahead, now_s: float) -> None:
         subject = self._planned(mrn, version, row, now_s)
         found = msgspec.structs.replace(known, referenced=referenced_step(subject, self.book))

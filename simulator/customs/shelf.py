@@ -81,7 +81,7 @@ class Shelf:
         source = read_source(path, book_salt(self._secret.private_bytes_raw(), head.book.name, "full"))
         book = checked(source, compiled(source, now_ms), now_ms // DAY_MS)
         folder = self._place(book.manifest)
-        if not is_book(folder):
+        if not self._holds(folder, self._own):
             write_book(folder, book.manifest, book.columns, book.words, self._own[OWN_KID], OWN_KID)
         self._note(folder, book.manifest, "")
         return open_book(folder, self._own, check=False)

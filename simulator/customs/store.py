@@ -576,6 +576,11 @@ class Store:
         row = self._first(sql, number, jrn, version)
         return msgspec.msgpack.decode(row[0], type=Ahead) if row else None
 
+    def scored_ahead(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """Journey (empty = none) and number of what was found before the border, in this order, after one of them."""
+        sql = "SELECT jrn, number FROM ahead WHERE (jrn, number) > (?, ?) ORDER BY jrn, number LIMIT ?"
+        return [(str(row[0]), str(row[1])) for row in self._db.execute(sql, (*after, limit))]
+
     def drop_ahead(self, number: str, jrn: str) -> None:
         """Forget a journey's part: it is at the border."""
         self._db.execute("DELETE FROM ahead WHERE number = ? AND jrn = ? AND jrn != ''", (number, jrn))

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.risk.rule_index import (
@@ -119,6 +119,22 @@ def questions(draw: st.DrawFn) -> Question:
 def test_the_index_finds_what_a_naive_scan_finds(rules: list[Asked], question: Question) -> None:
     index, in_order = index_of(rules)
     assert index.fitting(question) == [at for at, rule in enumerate(in_order) if holds(rule, question)]
+
+
+@pytest.mark.nightly
+@settings(max_examples=10_000, deadline=None)
+@given(st.lists(RULES, max_size=40), questions())
+def test_the_index_finds_what_a_naive_scan_finds_at_length(rules: list[Asked], question: Question) -> None:
+    index, in_order = index_of(rules)
+    assert index.fitting(question) == [at for at, rule in enumerate(in_order) if holds(rule, question)]
+
+
+@given(st.lists(RULES, max_size=40), questions())
+def test_a_warmed_index_answers_as_the_mapped_one(rules: list[Asked], question: Question) -> None:
+    index, _ = index_of(rules)
+    *waits, warmed = index.warming()
+    assert warmed is not None and not any(waits)
+    assert warmed.fitting(question) == index.fitting(question)
 
 
 @given(st.lists(RULES, max_size=30), questions())

@@ -1,14 +1,17 @@
 """`borderlane customs` as a process: starts, answers, refuses what is wrong, survives a kill."""
 
+import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import as_file
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,17 @@ import msgspec
 import pytest
 
 from agent.errors import ConfigError
+from agent.keys import jwk_of, make_key, read_private_key
+from simulator.customs import commands
+from simulator.customs.book_keys import KID, beside
 from simulator.customs.commands import CustomsService, load_customs_config, split_listen
+from simulator.customs.rule_build import build_book
+from simulator.customs.rule_source import shipped_rules
 
 Make = Callable[..., Any]
 PROGRAM = "import sys; from simulator.cli import main; sys.argv[0] = 'borderlane'; main()"
 LIMIT_S = 30
+NOW_MS = 1_795_342_500_000
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -126,5 +135,69 @@ async def test_a_bad_rule_book_keeps_the_old_one(tmp_path: Path) -> None:
         path.write_text("[risk]\nrandom_share = 0.25\n", "utf-8")
         await service.reload()
         assert (service._office.book.random_share, service._api.faults.risk_delay_s) == (0.25, 0.0)
+    finally:
+        await service.stop()
+
+
+def built(sources: Path, out: Path, issued_ms: int) -> Path:
+    make_key(beside(out, "key.pem"), beside(out, "pub.pem"))
+    secret = read_private_key(beside(out, "key.pem"))
+    build_book(sources, out, secret, jwk_of(secret), KID, issued_ms)
+    return out
+
+
+async def test_a_new_compiled_book_scores_again_what_waits(
+    tmp_path: Path, goods: Make, journey: Make, mrn: Make
+) -> None:
+    with as_file(shipped_rules()) as shipped:
+        sources = Path(shutil.copytree(shipped, tmp_path / "sources"))
+    book = built(sources, tmp_path / "book", NOW_MS)
+    service = CustomsService(tmp_path / "data", load_customs_config(None), None, book)
+    office, store = service._office, service._store
+    try:
+        await store.write(lambda: office.register.submit_goods([goods(1)], NOW_MS / 1000, amend=False))
+        await store.write(lambda: office.register.submit_journeys([journey("J", mrn(1))], NOW_MS / 1000, amend=False))
+        before = await store.read(lambda: store.ahead(mrn(1), "J", 1))
+        assert before is not None and before.lodged.findings == ()
+
+        first = (await store.read(lambda: store.goods(mrn(1)))).declaration.goods_items[0]  # type: ignore[union-attr]
+        rules = sources / "rules" / "profiles.toml"
+        text = rules.read_text("utf-8").replace('{ hs2 = "93" }', f'{{ hs4 = "{first.commodity_code[:4]}" }}')
+        rules.write_text(text.replace('direction = "OUT"', 'direction = "IN"'), "utf-8")
+        built(sources, book, NOW_MS + 1)
+        await service.reload()
+        await asyncio.gather(*service._tasks)
+        after = await store.read(lambda: store.ahead(mrn(1), "J", 1))
+        assert after is not None and after.referenced is not None
+        assert [one.id for one in after.lodged.findings] == ["DEMO-0005"]
+        assert after.lodged.book == after.referenced.book == office.book.version != before.lodged.book
+
+        in_force = office.book
+        rules.write_text(text.replace("points = 12", "points = 13"), "utf-8")
+        built(sources, book, NOW_MS + 2)
+        (book / "rules.rows.npy").write_bytes(b"x")
+        await service.reload()
+        assert office.book is in_force
+    finally:
+        await service.stop()
+    again = CustomsService(
+        tmp_path / "data", load_customs_config(None), None, book
+    )  # refused: the last good one stands
+    try:
+        assert again._office.book.version == in_force.version
+    finally:
+        await again.stop()
+
+
+async def test_a_large_book_is_warmed_behind_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "WARM_FROM", 1)
+    service = CustomsService(tmp_path / "data", load_customs_config(None))
+    try:
+        cold = service._office.book.rules.index
+        await service.start("127.0.0.1", 0)
+        assert service._warmer is not None
+        await asyncio.wait_for(service._warmer, LIMIT_S)
+        assert service._office.book.rules.index is not cold
+        assert service._office.book.rules.rules[0].id == service._compiled.rule(0).id
     finally:
         await service.stop()
