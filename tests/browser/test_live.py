@@ -1,4 +1,4 @@
-"""The whole system as processes, seen in Chromium: an entry becomes GO or STOP, and orders of a rehearsal are obeyed."""
+"""The whole system as processes, seen in Chromium: an entry becomes GO or STOP, a rehearsal is obeyed."""
 
 from __future__ import annotations
 
