@@ -20,6 +20,7 @@ from simulator.bench_bridge import bridge
 from simulator.bench_figure import REPEATS, Figure, Tell
 from simulator.bench_journal import journal, start
 from simulator.bench_load import Load, make_load, small_zones
+from simulator.bench_risk import risk
 from zones.catalogue import shipped_zone_set
 from zones.detector import Detector
 from zones.fix import Fix
@@ -67,7 +68,7 @@ def detection(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iter
     yield Figure("engine.bytesPerVehicle", _bytes_per_vehicle(index, scale), "bytes")
 
 
-GROUPS = {"detection": detection, "bridge": bridge, "journal": journal, "start": start}
+GROUPS = {"detection": detection, "risk": risk, "bridge": bridge, "journal": journal, "start": start}
 """Words of `borderlane bench` to what they measure."""
 
 

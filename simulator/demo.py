@@ -21,7 +21,7 @@ import msgspec
 from agent.clock import Clock
 from agent.config import ClockTable
 from agent.errors import ConfigError, LinkError
-from agent.keys import make_key
+from agent.keys import jwk_of, make_key, read_private_key
 from agent.web import Runner
 from firmware_bridge.outputs import OutputState
 from simulator.broker import Broker, choose
@@ -77,6 +77,8 @@ class DemoOptions:
     broker: str = "nats"
     check: bool = False
     chaos: str | None = None
+    book: Path | None = None
+    """Rule book of the customs service, sources or compiled; None = the built-in one."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class Demo:
         self._signed: tuple[str, str] | None = None
         self._sign_runs: asyncio.Task[None] | None = None
         self._lines: Lines | None = None
+        self._book: Path | None = None
         self._chaos: Chaos | None = None
         self._rehearsal: Rehearsal | None = None
         self._orders: Runner | None = None
@@ -177,6 +180,7 @@ class Demo:
         if not self.options.check:
             await self._take_orders(place)
         self._write_files(place)
+        self._book = None if self.options.book is None else await asyncio.to_thread(self._compiled, self.options.book)
         self.tell("started", {"part": "broker", "kind": self._choice.kind})
         *first, control_room = self._commands()
         for part in first:
@@ -290,9 +294,25 @@ class Demo:
             return options.seconds
         return None if options.tracks is not None else CHECK_SECONDS
 
+    def _compiled(self, book: Path) -> Path:
+        """The book compiled: very many rules take longer than a part may take to start."""
+        from agent.risk.book_file import is_book  # only now: most demos need none of it
+        from simulator.customs.book_keys import KID, beside
+        from simulator.customs.rule_build import build_book
+
+        if is_book(book):
+            return book.absolute()
+        secret = read_private_key(self.layout.customs_data / "authority.key.pem")
+        made = self.folder / "book"
+        build_book(book, made, secret, jwk_of(secret), KID, round(time.time() * 1000))
+        shutil.copyfile(self.layout.customs_data / "authority.pub.pem", beside(made, "pub.pem"))
+        return made
+
     def _commands(self) -> list[Part]:
         layout = self.layout
         customs = ["--listen", f"{HOST}:{layout.ports.customs}", "--data", str(layout.customs_data)]
+        if self._book is not None:
+            customs += ["--rules", str(self._book)]
         arguments = {
             "customs": ["customs", *customs, "--config", str(layout.file("customs"))],
             "agent": ["agent", "--config", str(layout.file("agent"))],
