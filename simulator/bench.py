@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import shapely
 
+from agent import interpreter
 from agent.ingest.wire import decode_positions, encode_list, encode_rows
 from simulator.bench_bridge import bridge
 from simulator.bench_figure import REPEATS, Figure, Tell
@@ -50,6 +51,7 @@ def detection(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iter
     """
     zone_set = shipped_zone_set()
     index = compile_index(zone_set)
+    interpreter.settle_memory()  # As in the agent: the collector is a part of what a fix costs there.
     vehicles = max(10, round(VEHICLES * scale))
     loads: dict[str, Load] = {}
     for name, share in (("border", BORDER), ("inland", INLAND)):
