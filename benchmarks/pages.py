@@ -40,7 +40,11 @@ START_LIMIT_S = 60.0
 ACTIONS = ("GO", "GO", "GO", "GO_WITH_OBLIGATION", "STOP", "HOLD", None)
 FRAMES = """seconds => new Promise((done) => {
   const times = [];
-  const next = (now) => { times.push(now); if (now - times[0] < seconds * 1000) requestAnimationFrame(next); else done(times); };
+  const next = (now) => {
+    times.push(now);
+    if (now - times[0] < seconds * 1000) requestAnimationFrame(next);
+    else done(times);
+  };
   requestAnimationFrame(next);
 })"""
 TICK = """() => ['tick', 'tick-draw'].map((name) => performance.getEntriesByName(name).at(-1))

@@ -241,7 +241,8 @@ async def test_the_description_is_valid_and_names_every_call(roadside: Roadside,
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
         "/healthz", "/readyz", "/metrics", "/v1/status", "/v1/journeys", "/v1/journeys/{jrn}", "/v1/events",
-        "/v1/journeys/{jrn}/override",
+        "/v1/journeys/{jrn}/override", "/v1/journeys/{jrn}/explain", "/v1/declarations", "/v1/positions.bin",
+        "/v1/zones", "/v1/journal/export",
     }  # fmt: skip
     request = document["paths"]["/v1/journeys/{jrn}/override"]["post"]["requestBody"]
     assert "OverrideRequest" in json.dumps(request)
