@@ -13,12 +13,14 @@ import structlog
 import typer
 
 from agent import logs
+from agent.clock import Clock
 from agent.config import CHOICES, parse_tables, read_text
 from agent.errors import ConfigError, LinkError
 from agent.web import run
 from simulator.control_room.api import room_application
 from simulator.control_room.config import RoomConfig
 from simulator.control_room.merge import Room
+from simulator.control_room.watch import Watch
 
 
 def control_room(
@@ -43,11 +45,12 @@ async def _serve(config: RoomConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with aiohttp.ClientSession() as session:
         room = Room(config.agents, session)
-        listening = asyncio.create_task(room.run())
-        runner = await run(room_application(room), config.http.host, config.http.port)
+        watch = Watch(room, config, Clock(config.clock.speedup, config.clock.origin_s))
+        watching = asyncio.create_task(watch.run())
+        runner = await run(room_application(watch, config.scenario.url), config.http.host, config.http.port)
         structlog.get_logger().info("control_room_serving", url=runner.url, agents=len(config.agents))
         await stop.wait()
         room.stream.close()
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await runner.stop()
