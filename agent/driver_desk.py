@@ -150,4 +150,3 @@ def recorded_of(case: Case) -> dict[str, object]:
             for one in deliveries
         ],
     }
-

@@ -13,7 +13,7 @@ from agent.clock import Clock
 from agent.config import DriverTable
 from agent.delivery.driver_pages import DriverDesk, Look
 from agent.delivery.driver_token import DriverTokens
-from agent.delivery.driver_view import DriverIncident, DriverReceipt, PassCode, Pulse, is_standing
+from agent.delivery.driver_view import DriverIncident, DriverLink, DriverReceipt, PassCode, Pulse, is_standing
 from agent.delivery.pass_code import pack, qr_path
 from agent.driver_desk import Case, case_of, recorded_of, view_of
 from agent.register import Register
@@ -49,13 +49,14 @@ class DriverWindow:
             incident=self._incident,
             code=self._code,
             recorded=self._recorded,
+            link=self._link,
         )
 
-    def url(self, jrn: str, asked_under: str) -> str | None:
-        """The address of a journey's page; None if it is over or not known here."""
+    def _link(self, jrn: str, asked_under: str) -> DriverLink | None:
         if case_of(self.register, jrn) is None:
             return None
-        return f"{(self.table.public_url or asked_under).rstrip('/')}/driver/{self.tokens.token(jrn)}"
+        root = (self.table.public_url or asked_under).rstrip("/")
+        return DriverLink(jrn, f"{root}/driver/{self.tokens.token(jrn)}")
 
     def _look(self, case: Case) -> Look:
         now_s = self.clock.now_s()

@@ -22,12 +22,14 @@ from aiohttp import web
 
 from agent.delivery.driver_view import (
     DriverIncident,
+    DriverLink,
     DriverMessage,
     DriverReceipt,
     DriverView,
     PassCode,
     Pulse,
 )
+from agent.delivery.pass_code import qr_svg
 from agent.delivery.wording import LANGUAGES, NATIONAL, text_file, wording
 from agent.web import SEND_TIMEOUT_S, Call, ProblemError, Reply, Route
 
@@ -37,6 +39,7 @@ MAX_PAGES = 400
 """Pages open at one agent; more are refused with 503."""
 MAX_PAGES_OF_ONE = 6
 """Pages open for one journey: crew, dispatcher, a second phone."""
+LINKING = ("operator", "officer", "supervisor", "carrier")
 POSTS_A_MINUTE = 60
 """Receipts and reports of one journey; more are refused with 429."""
 PAGE_HEADERS = {
@@ -85,9 +88,11 @@ class DriverDesk:
     incident: Callable[[str, DriverIncident], Awaitable[bool]]
     code: Callable[[str], Awaitable[PassCode | None]]
     recorded: Callable[[str], dict[str, object]]
+    link: Callable[[str, str], DriverLink | None]
+    """(jrn, address the agent is asked under) to the page's address."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Client:
     jrn: str
     bell: asyncio.Event = field(default_factory=asyncio.Event)
@@ -102,7 +107,7 @@ class DriverPages:
         self._clients: set[_Client] = set()
         self._posts: dict[str, deque[float]] = defaultdict(deque)
         self._closed = False
-        self._files, self._stamp = _page_files()
+        self._files = _page_files(f"{papers_days:g}")
 
     @property
     def open_pages(self) -> int:
@@ -122,8 +127,17 @@ class DriverPages:
         for client in self._clients:
             client.bell.set()
 
-    def routes(self) -> list[Route]:
-        """The calls; a token is all the access they need."""
+    def link_routes(self) -> list[Route]:
+        """Where a page is, for staff and for the dispatcher who passes it on."""
+        link = "/v1/journeys/{jrn}/driver-link"
+        return [
+            Route("GET", link, self._link, "Address of the driver's page", responses={200: DriverLink}, roles=LINKING),
+            Route("GET", f"{link}.svg", self._link_picture, "The same as QR code", media_type="image/svg+xml",
+                  roles=LINKING),
+        ]  # fmt: skip
+
+    def page_routes(self) -> list[Route]:
+        """The calls of the page; a token is all the access they need."""
         page = "/driver/{token}"
         return [
             Route("GET", "/driver/static/{name}", self._static, "Files of the driver's page",
@@ -157,11 +171,22 @@ class DriverPages:
 
     def _refusal(self, key: str) -> bytes:
         """A page without script that says, in the four national languages, that this link opens nothing."""
-        parts = "".join(
-            f'<p lang="{language}">{html.escape(_sentence(language, key))}</p>' for language in NATIONAL
-        )
+        parts = "".join(f'<p lang="{language}">{html.escape(_sentence(language, key))}</p>' for language in NATIONAL)
         text = self._files["refusal.html"].content or b""
         return text.replace(b"<!--sentences-->", parts.encode())
+
+    async def _link(self, call: Call) -> Reply:
+        return Reply(self._link_of(call), headers=PRIVATE)
+
+    async def _link_picture(self, call: Call) -> Reply:
+        picture = await asyncio.to_thread(qr_svg, self._link_of(call).url)
+        return Reply(content=picture, media_type="image/svg+xml", headers=PRIVATE)
+
+    def _link_of(self, call: Call) -> DriverLink:
+        found = self._desk.link(call.path["jrn"], f"{call.request.scheme}://{call.request.host}")
+        if found is None:
+            raise ProblemError(404, f"journey {call.path['jrn']!r}: over, or not known here")
+        return found
 
     # --- live ---------------------------------------------------------------------------------------------------
 
@@ -263,19 +288,19 @@ async def _send(response: web.StreamResponse, data: bytes) -> None:
         await response.write(data)
 
 
-def _page_files() -> tuple[dict[str, Reply], str]:
-    """Files of the page by name, and the stamp of all of them, by which a phone finds out that there are new ones."""
+def _page_files(papers_days: str) -> dict[str, Reply]:
+    """Files of the page by name; the service worker holds the stamp of all of them, by which a phone finds new ones."""
     folder = files("agent.delivery") / "driver_page"
     contents = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
     contents |= {f"{language}.json": text_file(language) for language in LANGUAGES}
     names = {language: wording(language).name for language in LANGUAGES}
     contents["languages.json"] = msgspec.json.encode(names)
+    contents["page.html"] = contents["page.html"].replace(b"@DAYS@", papers_days.encode())
     stamp = hashlib.sha256(b"".join(contents[name] for name in sorted(contents))).hexdigest()[:12]
     listed = msgspec.json.encode(sorted(name for name in contents if name not in ("worker.js", "refusal.html")))
     worker = contents["worker.js"].replace(b"@STAMP@", stamp.encode()).replace(b"[/* files */]", listed)
     contents["worker.js"] = worker
-    found = {name: _file_reply(name, content) for name, content in contents.items()}
-    return found, stamp
+    return {name: _file_reply(name, content) for name, content in contents.items()}
 
 
 def _file_reply(name: str, content: bytes) -> Reply:

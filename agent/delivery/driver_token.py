@@ -33,7 +33,9 @@ class DriverTokens:
         private = secret.private_key if isinstance(secret, OKPKey) else secret
         if not isinstance(private, Ed25519PrivateKey):
             raise TypeError("driver tokens need a private Ed25519 key")
-        derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=PURPOSE).derive(private.private_bytes_raw())
+        derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=PURPOSE).derive(
+            private.private_bytes_raw()
+        )
         self._cipher = AESSIV(derived)
 
     def token(self, jrn: str) -> str:

@@ -53,10 +53,3 @@ def wording(language: str) -> Wording:
 def text_file(language: str) -> bytes:
     """The file of a language as it is."""
     return (files("agent.delivery") / "texts" / f"{language}.json").read_bytes()
-
-
-def short_message(language: str, action: str, lane: str | None, url: str) -> str:
-    """What a dispatcher may send on as SMS: word, lane, where to look."""
-    words = wording(language if language in LANGUAGES else "en")
-    place = f" {words.labels['lane']} {lane}." if lane else ""
-    return f"{words.words.get(action, words.words['HOLD'])}.{place} {url}"

@@ -1,6 +1,6 @@
 // The driver's page: hears what stands, shows one word, says back what it did.
 import {Live} from './live.js';
-import {languageOf, mayOperate, shown} from './judge.js';
+import {SILENCE_MS, languageOf, mayOperate, shown} from './judge.js';
 import {Kept, Motion, stayAwake} from './phone.js';
 import {Receipts, post} from './receipts.js';
 import {allowSound, canSound, signal, speak} from './voice.js';
@@ -64,8 +64,10 @@ function element(name, text, className) {
 function look() {
   choose();
   if (!words) return;
+  const begun = stream.hasTried || performance.now() > SILENCE_MS;  // before the first answer nothing is known: WAIT
   const live = stream.isLive;
-  const now = shown({view: known.view, live, endsAtMs: known.endsAtMs, nowMs: performance.now(), over});
+  const view = begun ? known.view : null;
+  const now = shown({view, live: live || !begun, endsAtMs: known.endsAtMs, nowMs: performance.now(), over});
   const stands = over ? true : mayOperate(live ? known.standing : null, motion.standing);
   const driving = !over && (live ? known.standing : motion.standing) === false;
   node('clock').textContent = new Date().toLocaleTimeString(words.language);
@@ -230,9 +232,19 @@ function ask(kind, question) {
   (asking ? node('no') : node('goods')).focus();
 }
 
+/** Browsers have service workers only where the line is safe: HTTPS, or this machine itself. */
+async function keepPage() {
+  if (!navigator.serviceWorker) return;
+  try {
+    await navigator.serviceWorker.register(`${STATIC}/worker.js`, {scope: '/driver/'});
+    const ready = await navigator.serviceWorker.ready;
+    ready.active.postMessage({keep: location.href.split('#')[0]});
+  } catch { /* then the page works with a network only */ }
+}
+
 async function start() {
   stayAwake();
-  navigator.serviceWorker?.register(`${STATIC}/worker.js`, {scope: '/driver/'}).catch(() => {});
+  keepPage();
   languages = await fetch(`${STATIC}/languages.json`).then((answer) => answer.json());
   node('language').replaceChildren(...Object.entries(languages).map(([code, name]) => {
     const option = element('option', name);

@@ -11,6 +11,8 @@ export class Live {
     this.base = base;
     this.tell = tell;
     this.over = false;
+    /** Whether the first connection has come to anything, good or bad. */
+    this.hasTried = false;
     this.open();
   }
 
@@ -38,6 +40,7 @@ export class Live {
       this.open();
       return;
     }
+    this.hasTried = true;
     this.heardMs = pageMs - lateMs;
     this.offsetMs = Date.now() - pageMs;
     const endsInS = told.pulse.endsInS;
@@ -53,6 +56,7 @@ export class Live {
   }
 
   async lost() {
+    this.hasTried = true;
     this.heardMs = -Infinity;
     this.bestMs = -Infinity;
     if (this.over || this.source.readyState !== EventSource.CLOSED) return;  // else it tries again by itself

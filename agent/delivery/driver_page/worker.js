@@ -15,6 +15,14 @@ self.addEventListener('activate', (event) => {
     .then(() => self.clients.claim()));
 });
 
+/** The first page was loaded before this worker was there: it asks to be kept. */
+self.addEventListener('message', (event) => {
+  const {keep} = event.data || {};
+  if (typeof keep === 'string' && new URL(keep).origin === location.origin) {
+    event.waitUntil(caches.open(CACHE).then((cache) => cache.add(keep)));
+  }
+});
+
 self.addEventListener('fetch', (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== 'GET' || url.origin !== location.origin) return;
