@@ -74,10 +74,8 @@ class DriverWindow:
 
     async def _receipt(self, jrn: str, receipt: DriverReceipt) -> bool:
         case = case_of(self.register, jrn)
-        known = case is not None and case.state is not None and case.state.deliveries
-        if case is None or not known or not case.unit:
-            return False
-        if not any(one.instruction_id == receipt.instruction_id for one in known or ()):
+        sent = case.state.deliveries if case is not None and case.state is not None else ()
+        if case is None or not case.unit or all(one.instruction_id != receipt.instruction_id for one in sent):
             return False
         now_s = self.clock.now_s()
 
@@ -124,4 +122,5 @@ class DriverWindow:
 def _drawn(token: bytes) -> tuple[str, int, str]:
     """The code of a signed instruction; tens of milliseconds, so not on the loop."""
     text = pack(token)
-    return text, *qr_path(text)
+    size, path = qr_path(text)
+    return text, size, path

@@ -33,10 +33,8 @@ class DriverTokens:
         private = secret.private_key if isinstance(secret, OKPKey) else secret
         if not isinstance(private, Ed25519PrivateKey):
             raise TypeError("driver tokens need a private Ed25519 key")
-        derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=PURPOSE).derive(
-            private.private_bytes_raw()
-        )
-        self._cipher = AESSIV(derived)
+        derivation = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=PURPOSE)
+        self._cipher = AESSIV(derivation.derive(private.private_bytes_raw()))
 
     def token(self, jrn: str) -> str:
         """The token of a journey; always the same one."""
