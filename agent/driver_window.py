@@ -13,7 +13,15 @@ from agent.clock import Clock
 from agent.config import DriverTable
 from agent.delivery.driver_pages import DriverDesk, Look
 from agent.delivery.driver_token import DriverTokens
-from agent.delivery.driver_view import DriverIncident, DriverLink, DriverReceipt, PassCode, Pulse, is_standing
+from agent.delivery.driver_view import (
+    LATE_MAX_S,
+    DriverIncident,
+    DriverLink,
+    DriverReceipt,
+    PassCode,
+    Pulse,
+    is_standing,
+)
 from agent.delivery.pass_code import pack, qr_path
 from agent.driver_desk import Case, case_of, recorded_of, view_of
 from agent.register import Register
@@ -79,17 +87,20 @@ class DriverWindow:
             return False
         now_s = self.clock.now_s()
 
-        def at_s(ago_ms: float | None) -> float | None:
-            return None if ago_ms is None else now_s - ago_ms / 1000 * self.clock.speedup
+        def at_s(server_ms: float | None) -> float | None:
+            if server_ms is None:
+                return None
+            ago_s = min(max(0.0, time.monotonic() - server_ms / 1000), LATE_MAX_S)
+            return now_s - ago_s * self.clock.speedup
 
         await self.record(
             ReceiptArrived(
                 unit=case.unit,
                 instruction_id=receipt.instruction_id,
                 version=receipt.version,
-                delivered_s=at_s(receipt.delivered_ago_ms),
-                displayed_s=at_s(receipt.displayed_ago_ms),
-                acknowledged_s=at_s(receipt.acknowledged_ago_ms),
+                delivered_s=at_s(receipt.delivered_ms),
+                displayed_s=at_s(receipt.displayed_ms),
+                acknowledged_s=at_s(receipt.acknowledged_ms),
                 language=receipt.language,
             )
         )
@@ -108,11 +119,12 @@ class DriverWindow:
         token = self.signed(case.unit) if case is not None and told is not None and case.unit else None
         if told is None or token is None:
             return None
-        text, size, path = self._codes.get(token) or await asyncio.to_thread(_drawn, token)
-        self._codes[token] = (text, size, path)
+        drawn = self._codes.get(token)
+        if drawn is None:
+            drawn = self._codes[token] = await asyncio.to_thread(_drawn, token)
         while len(self._codes) > CODES_KEPT:
             self._codes.popitem(last=False)
-        return PassCode(told.instruction_id, told.version, text, size, path)
+        return PassCode(told.instruction_id, told.version, *drawn)
 
     def _recorded(self, jrn: str) -> dict[str, object]:
         case = case_of(self.register, jrn)

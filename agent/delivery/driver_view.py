@@ -16,7 +16,9 @@ STANDSTILL_MPS = 1.4
 """Up to here a lorry counts as standing: 5 km/h (design/experience.md section 4)."""
 SPEED_FRESH_S = 10.0
 """A speed older than this says nothing of now."""
-AGO_MAX_MS = 86_400_000
+LATE_MAX_S = 86_400.0
+"""A receipt may say so long ago at most; what is longer ago counts as this."""
+ServerMs = Annotated[float, Meta(ge=-1e15, le=1e15)]
 
 
 class PassCode(msgspec.Struct, frozen=True, rename="camel"):
@@ -77,13 +79,13 @@ class DriverMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriverReceipt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What the page did with an instruction, in milliseconds ago: the phone's clock is not asked."""
+    """What the page did with an instruction, and when by the server's monotonic clock: the phone's is not asked."""
 
     instruction_id: Annotated[str, Meta(min_length=1, max_length=64)]
     version: Annotated[int, Meta(ge=1, le=2**31)]
-    delivered_ago_ms: Annotated[float, Meta(ge=0, le=AGO_MAX_MS)] | None = None
-    displayed_ago_ms: Annotated[float, Meta(ge=0, le=AGO_MAX_MS)] | None = None
-    acknowledged_ago_ms: Annotated[float, Meta(ge=0, le=AGO_MAX_MS)] | None = None
+    delivered_ms: ServerMs | None = None
+    displayed_ms: ServerMs | None = None
+    acknowledged_ms: ServerMs | None = None
     language: Annotated[str, Meta(max_length=5)] | None = None
 
 

@@ -1,4 +1,5 @@
 // The driver's page: hears what stands, shows one word, says back what it did.
+import {fit} from './fit.js';
 import {Live} from './live.js';
 import {SILENCE_MS, languageOf, mayOperate, shown} from './judge.js';
 import {Kept, Motion, stayAwake} from './phone.js';
@@ -11,11 +12,11 @@ const TURN_MS = 4000;
 const STATIC = '/driver/static';
 const base = location.pathname.replace(/\/$/, '');
 const kept = new Kept(base.split('/').pop());
-const receipts = new Receipts(base);
+const receipts = new Receipts(base, () => stream.serverMs);
 const motion = new Motion();
 const node = (id) => document.getElementById(id);
 
-const known = {view: kept.read().view || null, endsAtMs: null, standing: null, code: kept.read().code || null};
+const known = {view: kept.state.view || null, endsAtMs: null, standing: null, code: kept.state.code || null};
 let languages = {};
 let words = null;
 let wanted = null;
@@ -27,7 +28,7 @@ let over = false;
 // --- language ------------------------------------------------------------------------------------------------
 
 async function choose() {
-  const code = languageOf(kept.read().language, known.view?.language, navigator.languages || [], Object.keys(languages));
+  const code = languageOf(kept.state.language, known.view?.language, navigator.languages || [], Object.keys(languages));
   const turn = NATIONAL[Math.floor(performance.now() / TURN_MS) % NATIONAL.length];
   const next = code || turn;
   if (next === wanted) return;
@@ -52,10 +53,9 @@ function speakIn(found) {
   node('code-text').textContent = found.says.codeOfficer;
 }
 
-function element(name, text, className) {
+function element(name, text) {
   const made = document.createElement(name);
   made.textContent = text;
-  if (className) made.className = className;
   return made;
 }
 
@@ -86,15 +86,12 @@ function draw(now, stands, driving) {
   node('plate').textContent = view?.plate || '';
   node('country').textContent = view?.nationality || '';
   node('shape').firstElementChild.setAttribute('href', `#shape-${now.word}`);
-  const word = words.words[now.word];
-  if (node('word').textContent !== word) node('word').textContent = word;
-  const longest = Math.max(...word.split(' ').map((part) => part.length));
-  node('word').style.setProperty('--letters', Math.max(3, longest));
+  fit(node('word'), words.words[now.word]);
   node('line').textContent = words.lines[now.line];
   drawFacts(now, view);
   drawCode(now, driving);
   node('moving').textContent = stands || over ? '' : words.says.moving;
-  node('controls').hidden = !stands || asking !== null || over;
+  for (const id of ['first', 'controls']) node(id).hidden = !stands || asking !== null || over;
   node('ask').hidden = !stands || asking === null;
   node('recorded').hidden = driving;
   node('unreviewed').hidden = driving;
@@ -106,11 +103,12 @@ function drawFacts(now, view) {
   const {labels} = words;
   const told = view && now.word === view.show;
   const facts = [];
-  if (told && view.lane) facts.push([labels.lane, view.lane, 'lane']);
+  node('lane').textContent = told && view.lane ? `${labels.lane} ${view.lane}` : '';
+  node('lane').hidden = !node('lane').textContent;
   if (view?.office && now.word !== 'GO') facts.push([labels.office, view.office]);
   if (view?.crossing) facts.push([labels.crossing, view.crossing.split(/[-_]/).map(capital).join(' ')]);
   if (told && view.deadline) facts.push([labels.deadline, new Date(view.deadline).toLocaleString(words.language, {dateStyle: 'short', timeStyle: 'short'})]);
-  node('facts').replaceChildren(...facts.flatMap(([name, value, kind]) => [element('dt', name), element('dd', value, kind)]));
+  node('facts').replaceChildren(...facts.flatMap(([name, value]) => [element('dt', name), element('dd', value)]));
   const places = told ? view.reportTo : [];
   node('places').hidden = !places.length;
   node('places').replaceChildren(...places.map((one) => element('li', `${one.locationIds.join(', ')} (${one.inspectionTypeId})`)));
@@ -155,9 +153,8 @@ function announce(now) {
 }
 
 function readAloud() {
-  const told = known.view && node('word').textContent === words.words[known.view.show];
-  const lane = told && known.view.lane ? `${words.labels.lane} ${known.view.lane}.` : '';
-  speak(`${node('word').textContent}. ${node('line').textContent} ${lane}`, words.language);
+  const parts = [node('word').textContent, node('line').textContent, node('lane').textContent];
+  speak(parts.filter(Boolean).join('. '), words.language);
 }
 
 function painted() {

@@ -13,12 +13,13 @@ export class Live {
     this.over = false;
     /** Whether the first connection has come to anything, good or bad. */
     this.hasTried = false;
+    this.bestMs = -performance.now();
     this.open();
   }
 
   open() {
     this.heardMs = -Infinity;
-    this.bestMs = -Infinity;
+    this.fresh = true;
     this.source = new EventSource(`${this.base}/events`);
     this.source.onmessage = (event) => this.take(event.data);
     this.source.addEventListener('over', () => this.end());
@@ -33,8 +34,9 @@ export class Live {
     } catch {
       return;
     }
-    const {bestMs, lateMs} = lateness(this.bestMs, told.pulse.serverMs, pageMs);
+    const {bestMs, lateMs} = lateness(this.fresh ? -Infinity : this.bestMs, told.pulse.serverMs, pageMs);
     this.bestMs = bestMs;
+    this.fresh = false;
     if (lateMs > SILENCE_MS) {  // held up on the way: a new connection says what stands now
       this.source.close();
       this.open();
@@ -48,6 +50,11 @@ export class Live {
     this.tell.message(told, endsAtMs);
   }
 
+  /** The server's monotonic clock now, as near as can be known. */
+  get serverMs() {
+    return performance.now() + this.bestMs;
+  }
+
   /** Whether what was heard last still counts. */
   get isLive() {
     const nowMs = performance.now();
@@ -58,7 +65,7 @@ export class Live {
   async lost() {
     this.hasTried = true;
     this.heardMs = -Infinity;
-    this.bestMs = -Infinity;
+    this.fresh = true;
     if (this.over || this.source.readyState !== EventSource.CLOSED) return;  // else it tries again by itself
     const status = await fetch(`${this.base}/recorded`, {cache: 'no-store'}).then((answer) => answer.status, () => 0);
     if (status === 404 || status === 410) this.end();

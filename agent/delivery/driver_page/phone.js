@@ -51,19 +51,16 @@ export function stayAwake() {
 export class Kept {
   constructor(token) {
     this.name = `borderlane:${token}`;
-  }
-
-  read() {
+    this.state = {};
     try {
-      return JSON.parse(localStorage.getItem(this.name)) || {};
-    } catch {
-      return {};
-    }
+      this.state = JSON.parse(localStorage.getItem(this.name)) || {};
+    } catch { /* nothing kept, or nothing to be had */ }
   }
 
   write(change) {
+    this.state = {...this.state, ...change};
     try {
-      localStorage.setItem(this.name, JSON.stringify({...this.read(), ...change}));
+      localStorage.setItem(this.name, JSON.stringify(this.state));
     } catch { /* no room, or not allowed: then there is nothing without a network */ }
   }
 

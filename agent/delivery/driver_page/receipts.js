@@ -1,11 +1,13 @@
-// What the page did with an instruction, told until the agent has it on disk. Times are "so long ago", by the
-// monotonic clock: the phone's own clock may be wrong.
+// What the page did with an instruction, told until the agent has it on disk. Times are the server's monotonic clock,
+// which every message carries: the phone's own clock may be wrong.
 
 const AGAIN_MS = 2000;
 
 export class Receipts {
-  constructor(base) {
+  /** @param {() => number} serverMs the server's clock now */
+  constructor(base, serverMs) {
     this.base = base;
+    this.serverMs = serverMs;
     this.now = null;
     this.busy = false;
   }
@@ -13,20 +15,20 @@ export class Receipts {
   /** An instruction arrived. */
   delivered(view, language) {
     if (!view.instructionId || (this.now && this.now.id === view.instructionId)) return;
-    this.now = {id: view.instructionId, version: view.version, delivered: performance.now(), language};
+    this.now = {id: view.instructionId, version: view.version, delivered: this.serverMs(), language};
     this.send();
   }
 
   /** It is on the screen, and somebody could see it. */
   displayed() {
     if (!this.now || this.now.displayed) return;
-    this.now.displayed = performance.now();
+    this.now.displayed = this.serverMs();
     this.send();
   }
 
   acknowledged() {
     if (!this.now || this.now.acknowledged) return;
-    this.now.acknowledged = performance.now();
+    this.now.acknowledged = this.serverMs();
     this.send();
   }
 
@@ -47,10 +49,9 @@ export class Receipts {
   }
 
   body(one) {
-    const ago = (atMs) => (atMs === undefined ? null : Math.max(0, performance.now() - atMs));
     return {
-      instructionId: one.id, version: one.version, deliveredAgoMs: ago(one.delivered),
-      displayedAgoMs: ago(one.displayed), acknowledgedAgoMs: ago(one.acknowledged), language: one.language,
+      instructionId: one.id, version: one.version, deliveredMs: one.delivered,
+      displayedMs: one.displayed ?? null, acknowledgedMs: one.acknowledged ?? null, language: one.language,
     };
   }
 }
