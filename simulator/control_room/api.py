@@ -169,10 +169,9 @@ def _agent_routes(watch: Watch, scenario_url: str) -> list[Route]:
         return RoomStatus(agents, room.stream.clients, bool(scenario_url))
 
     async def journeys(call: Call) -> JourneyPage:
-        if call.query.keys or not watch.status:
+        if call.query.keys:
             return JourneyPage(*await room.journeys(call.query.keys))
-        silent = [str(one["agent"]) for one in watch.status if one.get("mode") == "OUT_OF_REACH"]
-        return JourneyPage(list(watch.book.rows.values()), silent)
+        return JourneyPage(list(watch.book.rows.values()), watch.silent())
 
     async def declarations(_call: Call) -> DeclarationRows:
         pages = await room.pages("/v1/declarations")

@@ -42,7 +42,8 @@ class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The whole file."""
 
     http: HttpTable = HttpTable(port=8_090)
-    agents: tuple[AgentLink, ...] = ()
+    agents: Annotated[tuple[AgentLink, ...], Meta(max_length=200)] = ()
+    """At most as many as handles in frames can tell apart, with some to spare."""
     alarms: AlarmTable = AlarmTable()
     replay: ReplayTable = ReplayTable()
     scenario: ScenarioTable = ScenarioTable()

@@ -9,7 +9,6 @@ from typing import Any
 
 HANDLE_BITS = 24
 """Of a handle in frames: below the agent's own number of a unit, above the number of the agent."""
-AGENTS_MAX = 200
 ROWS_MAX = 200_000
 """Rows kept of all agents; more are not taken in, and counted."""
 UNDER_WAY = frozenset({"TRACKING", "ACTIVATION", "CONFIRMATION"})

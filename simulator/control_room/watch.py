@@ -80,6 +80,11 @@ class Watch:
         """Epoch milliseconds by the clock of the parts."""
         return round(self.clock.now_s() * 1000)
 
+    def silent(self) -> list[str]:
+        """Agents that do not answer, or have not yet."""
+        heard = {one.get("agent") for one in self.status if one.get("mode") != "OUT_OF_REACH"}
+        return [link.id for link in self.room.links if link.id not in heard]
+
     # --- events -----------------------------------------------------------------------------------------------
 
     def _heard(self, agent: str, kind: str, fact: dict[str, Any]) -> None:
