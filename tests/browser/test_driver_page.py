@@ -17,8 +17,8 @@ from agent.delivery.wording import LANGUAGES, wording
 from agent.domain.instruction import Action, DeliveryStage
 from agent.instruction.signing import verify_instruction
 from agent.keys import jwk_of
+from tests.agent.driver_side import JRN, Crossing, Place, serving, until
 from tests.agent.roadside import KEY
-from tests.browser.driver_side import JRN, Crossing, Place, serving, until
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "locale": "de-CH"}
 WORD = "() => document.body.dataset.word"
