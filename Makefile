@@ -9,7 +9,7 @@ LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEBIAN := mosquitto mosquitto-clients socat gpsd-tools python3-gps strace gcc libc6-dev chromium fonts-dejavu-core
 
-.PHONY: demo test check bench bench-peers reliability risk-eval nightly clean lock zones debian-parts
+.PHONY: demo test check bench bench-peers reliability risk-eval nightly clean lock zones screens debian-parts
 
 # The lock files carry a hash of every package; nothing else is installed.
 $(READY): $(LOCK) pyproject.toml
@@ -70,6 +70,10 @@ reliability: $(READY_DEV) debian-parts
 
 nightly: $(READY_DEV) debian-parts
 	BORDERLANE_REQUIRE_ALL=1 $(BIN)/python -m pytest $(ARGS)
+
+# Pictures of the pages for README and docs, from the real pages in Chromium.
+screens: $(READY_DEV) debian-parts
+	$(BIN)/python -m benchmarks.screens_driver
 
 zones: $(READY)
 	$(BIN)/borderlane zones build --out zones/data/border_zones.geojson
