@@ -1,4 +1,4 @@
-"""Pictures of the driver's page for the README, from a real box without broker: `python -m benchmarks.screens_driver`."""
+"""Pictures of the driver's page for the README, from a real box without broker (`make screens`)."""
 
 from __future__ import annotations
 
