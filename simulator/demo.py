@@ -40,7 +40,7 @@ from simulator.demo_files import (
     sign_toml,
     write_lorries,
 )
-from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
+from simulator.gathering import ended_s, gather, patiently, read_log, started_s, with_fixes
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import FaultFact, Finding, make_report
@@ -364,17 +364,20 @@ class Demo:
             raise PartFailed(f"lorries ended without saying so:\n{self._part('lorries').tail()}")
         await self._settle()
         peaks = {part.name: part.peak_rss_mb for part in self._parts if part.name in ("agent", "customs")}
-        facts = await gather(
-            lorry_log=log,
-            agent_data=self.layout.agent_data,
-            agent_key=self.layout.agent_key,
-            customs_url=self.layout.customs_url,
-            agent_url=self.layout.agent_url,
-            end_s=end_s,
-            wall_seconds=self._clock.wall_s(end_s - start_s),
-            speedup=self.options.speedup,
-            faults=self._chaos.faults if self._chaos else (),
-            peak_rss_mb={**peaks, "broker": self._broker_mb},
+        facts = await patiently(
+            lambda: gather(
+                lorry_log=log,
+                agent_data=self.layout.agent_data,
+                agent_key=self.layout.agent_key,
+                customs_url=self.layout.customs_url,
+                agent_url=self.layout.agent_url,
+                end_s=end_s,
+                wall_seconds=self._clock.wall_s(end_s - start_s),
+                speedup=self.options.speedup,
+                faults=self._chaos.faults if self._chaos else (),
+                peak_rss_mb={**peaks, "broker": self._broker_mb},
+            ),
+            self._none_failed,
         )
         if self._chaos is not None:
             facts = with_fixes(facts, self._chaos.fixes)
