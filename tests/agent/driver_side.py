@@ -134,6 +134,14 @@ class Crossing:
         """How far the newest instruction got."""
         return self.box.register.instructions[JRN].deliveries[-1]
 
+    async def _stay(self) -> None:
+        """A fix a second as before, so that its speed is never too old to count."""
+        while True:
+            last = self.box.around.last.get(UNIT)
+            if last is not None:
+                self.box.around.last[UNIT] = msgspec.structs.replace(last, received_s=self.clock.now_s())
+            await asyncio.sleep(1.0)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -151,9 +159,12 @@ async def serving(crossing: Crossing, port: int = 0) -> AsyncIterator[Place]:
         [*crossing.pages.link_routes(), *crossing.pages.page_routes()], title="borderlane agent", version="0"
     )
     runner = await run(app, "127.0.0.1", port)
+    staying = asyncio.create_task(crossing._stay())
     try:
         yield Place(crossing, runner, f"{runner.url}/driver/{crossing.tokens.token(JRN)}")
     finally:
+        staying.cancel()
+        await asyncio.gather(staying, return_exceptions=True)
         crossing.pages.close()
         await runner.stop()
         crossing.box.store.close()
