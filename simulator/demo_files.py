@@ -37,6 +37,8 @@ class Ports:
     broker: int
     avl: int = 0
     """The agent's listener for units that connect by themselves; 0 = none."""
+    scenario: int = 0
+    """Where the demo takes orders for a rehearsal; 0 = nowhere."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ class Layout:
     def room_url(self) -> str:
         """The control room."""
         return f"http://{HOST}:{self.ports.room}/"
+
+    @property
+    def scenario_url(self) -> str:
+        """Where the demo takes orders; empty = nowhere."""
+        return f"http://{HOST}:{self.ports.scenario}" if self.ports.scenario else ""
+
+    @property
+    def zone_file(self) -> Path:
+        """The zones in force, where a rehearsal may change them."""
+        return self.folder / "zones.geojson"
 
     @property
     def agent_data(self) -> Path:
@@ -132,6 +144,9 @@ authority_keys = {{ "authority-1" = "customs-data/authority.pub.pem" }}
 
 [http]
 port = {layout.ports.agent}
+
+[zones]
+file = "{layout.zone_file.name if layout.scenario_url else ""}"
 
 [clock]
 speedup = {clock.speedup!r}
@@ -228,6 +243,9 @@ origin_s = {clock.origin_s!r}
 [log]
 format = "json"
 
+[scenario]
+url = "{layout.scenario_url}"
+
 [[agents]]
 id = "{AGENT_ID}"
 url = "{layout.agent_url}"
@@ -251,7 +269,7 @@ def lorries_config(
     )
 
 
-def write_lorries(layout: Layout, config: LorriesConfig) -> None:
+def write_lorries(layout: Layout, config: LorriesConfig, name: str = "lorries") -> None:
     """Put the lorries' file into the folder."""
     as_json = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, format="json"))
-    layout.file("lorries").write_text(to_toml(as_json), "utf-8")
+    layout.file(name).write_text(to_toml(as_json), "utf-8")

@@ -135,7 +135,7 @@ class Changes:
 
     def frame(self, now_ms: int, since_ms: int = 0) -> bytes:
         """Everything, or what changed after `since_ms` of the frame the watcher had before."""
-        if since_ms < now_ms - GONE_KEPT_MS:
+        if not since_ms or since_ms < now_ms - GONE_KEPT_MS:
             return encode_frame(self.rows, now_ms)
         gone = [(handle, 0, 0, 0, int(VehicleState.GONE), 0) for handle, at in self._gone.items() if at > since_ms]
         rows = self.rows[self._changed_ms > since_ms]

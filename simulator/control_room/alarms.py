@@ -48,6 +48,10 @@ PRIORITY = {
     "GO_SHARE": Priority.SOON,
 }
 """Everything else is WHEN_DUE."""
+STANDING = ("OPEN_STOP", "OPEN_HOLD", "BREACH")
+"""What a row of a vehicle may stand for."""
+TASK = "OFFICER_TASK"
+"""An agent tells so of vehicles whose STOP or HOLD then stands anyway."""
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -92,10 +96,12 @@ class AlarmBoard:
         """Rows that changed, and ids of those that are no more."""
         for row in put:
             wanted = _standing_of(row)
-            for name in ("OPEN_STOP", "OPEN_HOLD", "BREACH"):
+            if wanted is not None:  # says the same, and ends by itself
+                self._end(f"{TASK} {row['id']}")
+            for name in STANDING:
                 self._stand(f"{name} {row['id']}", name == wanted, name, now_s, **_about(row))
         for alarm_id in gone:
-            for name in ("OPEN_STOP", "OPEN_HOLD", "BREACH"):
+            for name in STANDING:
                 self._end(f"{name} {alarm_id}")
 
     def see_event(self, agent: str, kind: str, fact: Mapping[str, Any], now_s: float) -> None:
@@ -106,7 +112,8 @@ class AlarmBoard:
             return
         name, key = str(fact["name"]), _key_of(fact)
         alarm_id = f"{name} {agent} {key or fact.get('crossing') or ''}".rstrip()
-        if alarm_id not in self.alarms:
+        is_said = name == TASK and any(f"{one} {agent} {key}" in self.alarms for one in STANDING)
+        if alarm_id not in self.alarms and not is_said:
             text, crossing = str(fact.get("text") or ""), fact.get("crossing")
             self._raise(_alarm(alarm_id, name, agent, now_s, key=key, crossing=crossing, text=text))
 

@@ -28,6 +28,7 @@ from simulator.control_room.figures import Point
 from simulator.control_room.merge import Forwarded
 from simulator.control_room.pages import read_pages
 from simulator.control_room.watch import Watch
+from simulator.rehearsal import ScenarioOrder
 
 Name = Annotated[str, Meta(min_length=1, max_length=70)]
 
@@ -118,16 +119,6 @@ class FrameQuery(msgspec.Struct, frozen=True):
 
     at: Annotated[int, Meta(ge=0)]
     """Epoch milliseconds."""
-
-
-class ScenarioOrder(msgspec.Struct, frozen=True):
-    """What shall happen in a rehearsal."""
-
-    action: str
-    """START, ADD_LORRIES, CUT_LINK, MOVE_ZONE, CLOSE_CROSSING, or how each is undone."""
-    crossing: Annotated[str, Meta(max_length=64)] = ""
-    count: Annotated[int, Meta(ge=1, le=2_000)] = 20
-    seconds: Annotated[float, Meta(ge=1, le=300)] = 15.0
 
 
 def room_application(watch: Watch, scenario_url: str = "", more: Sequence[Route] = ()) -> web.Application:

@@ -26,6 +26,8 @@ STATUS_TIMEOUT_S = 1.0
 JOURNEYS_TIMEOUT_S = 5.0
 ORDER_TIMEOUT_S = 20.0
 """A part that is started or a zone set that is swapped takes a while."""
+OUT_OF_REACH = "OUT_OF_REACH"
+"""Mode of an agent that does not answer."""
 MAX_LINE_BYTES = 1 << 20
 MAX_ANSWER_BYTES = 64 << 20
 """Of one answer that is passed on."""
@@ -222,7 +224,7 @@ class Room:
         if page is not None and heard.connected:  # without its stream, changes would go unseen
             heard.last_heard_s = time.monotonic()
         age_s = None if heard.last_heard_s is None else round(time.monotonic() - heard.last_heard_s, 1)
-        known = page or {"mode": "OUT_OF_REACH", "degraded": ["OUT_OF_REACH"]}
+        known = page or {"mode": OUT_OF_REACH, "degraded": [OUT_OF_REACH]}
         return known | {
             "agent": heard.link.id,
             "url": heard.link.url,

@@ -6,6 +6,7 @@ Events say which journeys changed; their rows are read a moment later, for all b
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from simulator.control_room.alarms import AlarmBoard
 from simulator.control_room.config import RoomConfig
 from simulator.control_room.figures import Figures
 from simulator.control_room.frames import AgentFrame, FrameHistory, merged, read_agent_frame, silent_count
-from simulator.control_room.merge import Room
+from simulator.control_room.merge import OUT_OF_REACH, Room
 from simulator.control_room.rows import Changed, RowBook
 
 LOOK_EVERY_S = 1.0
@@ -31,6 +32,8 @@ AGAIN_S = 1.0
 """An agent that did not answer is asked for its rows again after so long."""
 WHOLE_EVERY_S = 300.0
 """All rows are read anew so often: rows that end quietly, days after, tell nobody."""
+PATIENCE_S = 3.0
+"""An agent whose stream stands is not called lost before it has not answered for so long."""
 KEYS_CHARACTERS = 3_000
 """Of the keys in one request: the address stays below what servers read."""
 ROWS_IN_EVENT = 500
@@ -63,6 +66,7 @@ class Watch:
         self.changes = Changes()
         self.status: list[dict[str, Any]] = []
         """Of every agent, at most `LOOK_EVERY_S` old."""
+        self._answered: dict[str, tuple[dict[str, Any], float]] = {}
         self._frames: dict[str, AgentFrame] = {}
         self._numbers = {link.id: number for number, link in enumerate(room.links, 1)}
         self._wanted: defaultdict[str, Wanted] = defaultdict(Wanted)
@@ -82,7 +86,7 @@ class Watch:
 
     def silent(self) -> list[str]:
         """Agents that do not answer, or have not yet."""
-        heard = {one.get("agent") for one in self.status if one.get("mode") != "OUT_OF_REACH"}
+        heard = {one.get("agent") for one in self.status if one.get("mode") != OUT_OF_REACH}
         return [link.id for link in self.room.links if link.id not in heard]
 
     # --- events -----------------------------------------------------------------------------------------------
@@ -166,8 +170,18 @@ class Watch:
             await asyncio.sleep(max(0.0, LOOK_EVERY_S - (loop.time() - began_s)))
 
     async def _look_at_status(self) -> None:
-        self.status = await self.room.status()
+        self.status = [self._patient(one) for one in await self.room.status()]
         self.alarms.see_status(self.status, self.clock.now_s())
+
+    def _patient(self, status: dict[str, Any]) -> dict[str, Any]:
+        """What an agent said before, while it only takes long to answer; its age goes on."""
+        agent, now_s = str(status["agent"]), asyncio.get_running_loop().time()
+        if status["mode"] != OUT_OF_REACH:
+            self._answered[agent] = (status, now_s)
+        known, answered_s = self._answered.get(agent, (status, -math.inf))
+        if not status["connected"] or now_s - answered_s > PATIENCE_S:
+            return status
+        return known | {name: status[name] for name in ("connected", "heardAgoS")}
 
     async def _look_at_positions(self, agent: str) -> None:
         frame = await self.room.positions(agent)

@@ -34,12 +34,10 @@ export function acknowledge() {
   const here = document.activeElement?.closest("[data-alarm]")?.getAttribute("data-alarm");
   const ids = marked.size ? [...marked] : here ? [here] : [];
   if (!ids.length) return;
-  const lines = [...document.querySelectorAll("#alarms [data-alarm]")];
-  const place = lines.findIndex((line) => line.getAttribute("data-alarm") === here);
   attempt(async () => {
     await call("/v1/alarms/acknowledge", { ids, by: nameOf() });
     marked.clear();
-  }).then(() => setTimeout(() => focusAlarm(Math.max(0, place)), 150)); // the next one, where the list is shorter now
+  });
 }
 
 const shelve = (alarm) => attempt(() =>
@@ -87,7 +85,7 @@ function item(alarm) {
   return html`<li key=${alarm.id} data-alarm=${alarm.id} tabindex="0" class="alarm p${alarm.priority} ${isAside(alarm) ? "aside" : ""}">
     <input type="checkbox" aria-label="${title(alarm)} ${alarm.plate ?? ""}" checked=${marked.has(alarm.id)} onChange=${turn}/>
     <div><b>${title(alarm)}</b> <time>${clock(alarm.since)}</time>
-      <p>${alarm.key && html`<button type="button" class="link" onClick=${() => openOf(alarm)}>${alarm.plate ?? alarm.key}</button> `}
+      <p>${alarm.key && html`<button type="button" class="link" onClick=${() => openOf(alarm)}>${alarm.plate ?? alarm.key.replace("unit:", "")}</button> `}
         ${[place, alarm.name === "AGENT_LOST" || alarm.name === "DEGRADED" ? alarm.agent : "", detail(alarm)].filter(Boolean).join(", ")}</p>
       ${isAside(alarm) && html`<p class="soft">${alarm.shelvedUntil ? t("alarms.shelved", { time: clock(alarm.shelvedUntil) }) : t("alarms.by", { name: alarm.acknowledgedBy })}</p>`}
       ${alarm.assignedTo && html`<p class="soft">${t("alarms.assigned", { name: alarm.assignedTo })}</p>`}</div>
@@ -107,7 +105,9 @@ function draw() {
     ${all.length > open.length && html`<button type="button" aria-pressed=${String(showsAside)} onClick=${turnAside}>${t("alarms.showAside", { count: all.length - open.length })}</button>`}
     <span role="status">${said}</span>`, $("#alarms-bar"));
   const shown = (showsAside ? all : open).slice(0, SHOWN);
+  const focused = [...document.querySelectorAll("#alarms [data-alarm]")].indexOf(document.activeElement);
   render(shown.length ? html`<ol>${shown.map(item)}</ol>` : html`<p class="empty">${t("alarms.none")}</p>`, $("#alarms"));
+  if (focused >= 0 && document.activeElement === document.body) focusAlarm(focused); // the next one, where the list is shorter
   announce(open);
 }
 

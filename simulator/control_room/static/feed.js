@@ -16,7 +16,6 @@ const WORDS = {
   unit_found: () => t("feed.unit_found"),
   mode: (fact) => t("feed.mode", { agent: fact.agent, mode: (fact.degraded?.length ? fact.degraded : [fact.mode]).map((one) => say("mode", one)).join(", ") }),
   link: (fact) => t(fact.connected ? "feed.connected" : "feed.lost", { agent: fact.agent }),
-  output: (fact) => t("feed.output", { output: fact.output, state: say("state", fact.state) }),
 };
 
 function item(fact) {

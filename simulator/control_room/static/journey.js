@@ -73,8 +73,7 @@ function facts(row, detail) {
 }
 
 function proofs(detail) {
-  return (detail.declarations ?? []).map((one) => html`<li><span class="code">${one.mrn ?? "-"}</span> ${one.state.replaceAll("_", " ").toLowerCase()}
-    <a href="/v1/journal/export?activation=${encodeURIComponent(one.activation_id)}" download>${t("journey.proof")}</a></li>`);
+  return (detail.declarations ?? []).map((one) => html`<li><span class="code">${one.mrn ?? "-"}</span> ${one.state.replaceAll("_", " ").toLowerCase()} <a href="/v1/journal/export?activation=${encodeURIComponent(one.activation_id)}" download>${t("journey.proof")}</a></li>`);
 }
 
 function draw() {

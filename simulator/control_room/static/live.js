@@ -19,9 +19,9 @@ let isReadingAll = false;
 let meanwhile = null;
 
 /** What the feed tells; other events only change rows. */
-const TOLD = ["instruction", "incident", "turned_back", "unit_lost", "unit_found", "mode", "link", "output"];
+const TOLD = ["instruction", "incident", "turned_back", "unit_lost", "unit_found", "mode", "link"];
 /** These change rows, and the rows that changed are told by an event of their own. */
-const QUIET = ["alarm", "detection", "activation", "journey", "receipt", "notice", "approach_seen", "touch_seen", "bypassed"];
+const QUIET = ["alarm", "detection", "activation", "journey", "receipt", "notice", "approach_seen", "touch_seen", "bypassed", "output"];
 
 function listen() {
   const source = new EventSource("/v1/events?lastEventId=0"); // what happened just before is told too
@@ -66,7 +66,9 @@ async function readStatus() {
     const page = await reply.json();
     store.agents = page.agents;
     store.rehearsal = page.rehearsal;
-    store.silent = new Set(page.agents.filter((one) => one.mode === "OUT_OF_REACH").map((one) => one.agent));
+    const silent = page.agents.filter((one) => one.mode === "OUT_OF_REACH").map((one) => one.agent);
+    if (silent.join() !== [...store.silent].join() || !store.answered) changed("silent");
+    store.silent = new Set(silent);
     agentAgeS = Math.max(0, ...page.agents.map((one) => one.heardAgoS ?? Infinity));
     store.answered = true;
     answeredMs = performance.now();
@@ -79,7 +81,6 @@ async function readPositions() {
     const reply = await fetch("/v1/positions.bin", { signal: AbortSignal.timeout(REQUEST_LIMIT_MS) });
     if (!reply.ok) return;
     const frame = await reply.arrayBuffer();
-    performance.mark("tick-begins");
     store.positions = new Positions(frame);
     changed("positions");
   } catch { /* the age says it */ }

@@ -22,7 +22,7 @@ import { speak, t } from "./words.js";
 async function readCrossings() {
   const reply = await fetch("/static/geo/crossings.geojson");
   const { features } = await reply.json();
-  store.crossings = new Map(features.map(({ properties }) => [properties.id, properties.name]));
+  store.crossings = new Map(features.map(({ properties }) => [properties.id, properties.name.replace(/ \(.*\)/, "")]));
   store.places = new Map(features.map(({ properties, geometry }) => [properties.id, geometry.coordinates]));
   changed("crossings");
 }

@@ -95,8 +95,8 @@ function draw() {
   $("#replay").hidden = false;
   render(html`<p class="banner">${t("replay.banner", { time: stamp(atMs) })} <button type="button" onClick=${end}>${t("replay.live")}</button></p>
     <div class="timeline"><button type="button" onClick=${play}>${t(isPlaying ? "replay.pause" : "replay.play")}</button>
-      <button type="button" onClick=${() => jump(-1)} aria-label=${t("replay.previous")}>⏮</button>
-      <button type="button" onClick=${() => jump(1)} aria-label=${t("replay.next")}>⏭</button>
+      <button type="button" onClick=${() => jump(-1)} aria-label=${t("replay.previous")}>|◀</button>
+      <button type="button" onClick=${() => jump(1)} aria-label=${t("replay.next")}>▶|</button>
       <label>${t("replay.speed")} <select value=${speed} onChange=${(event) => { replay.speed = Number(event.target.value); }}>${SPEEDS.map((one) => html`<option value=${one}>${one}×</option>`)}</select></label>
       <div class="track"><input type="range" aria-label=${t("replay.time")} aria-valuetext=${stamp(atMs)} min=${frames[0]} max=${frames.at(-1)} step="1000" value=${atMs}
         onInput=${(event) => { replay.isPlaying = false; goTo(Number(event.target.value)); }}/>${marks()}</div>

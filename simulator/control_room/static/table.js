@@ -57,6 +57,13 @@ export class Table {
     this.draw();
   }
 
+  /** Another row is the chosen one. @param {string|null} key */
+  mark(key) {
+    if (this.rows[this.active] && this.keyOf(this.rows[this.active]) === key) return;
+    this.active = key === null ? -1 : this.rows.findIndex((row) => this.keyOf(row) === key);
+    this.draw();
+  }
+
   /** Choose the next row but `by`, and bring it into sight. @param {number} by */
   step(by) {
     if (!this.rows.length) return;

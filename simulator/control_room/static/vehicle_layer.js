@@ -28,7 +28,7 @@ void main() {
 }`;
 
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 uniform vec3 u_colours[8];
 uniform vec3 u_edge;
 uniform float u_size;
@@ -133,7 +133,9 @@ export class VehicleLayer {
   }
 
   render(gl, { defaultProjectionData }) {
-    if (!this.#count) return;
+    if (!this.#count || !this.program) return;
+    const start = performance.now();
+    const isTick = this.#isNew;
     gl.useProgram(this.program);
     gl.bindVertexArray(this.array);
     if (this.#isNew) {
@@ -149,6 +151,9 @@ export class VehicleLayer {
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     gl.drawArrays(gl.POINTS, 0, this.#count);
     gl.bindVertexArray(null);
+    if (!isTick) return;
+    performance.clearMeasures("tick-draw");
+    performance.measure("tick-draw", { start });
   }
 }
 

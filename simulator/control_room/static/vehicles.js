@@ -91,7 +91,8 @@ export function showVehicles() {
     table.show(rows, store.chosen ?? undefined);
     render(bar(rows.length), $("#vehicles-bar"));
   };
-  watch(["view", "chosen", "tab"], draw);
-  watch(["rows", "agents"], draw, () => (store.rows.size > MANY ? 1000 : 100));
+  watch(["view", "tab"], draw);
+  watch(["chosen"], () => table.mark(store.chosen));
+  watch(["rows", "silent", "crossings"], draw, () => (store.rows.size > MANY ? 1000 : 100));
   watch(["positions"], () => { if (!$("#vehicles").hidden) table.draw(); }, () => 500);
 }
