@@ -66,6 +66,7 @@ bench-pages: $(READY_DEV) debian-parts
 # Pictures of the pages, of a running demo; needs chromium.
 screens: $(READY_DEV) debian-parts
 	$(BIN)/python -m benchmarks.screens
+	$(BIN)/python -m benchmarks.screens_driver
 
 # Both models on labelled declarations, scored on a later period; DATA is a folder with train.csv.gz and valid.csv.gz.
 DATA ?= ../shared/data/risk

@@ -38,6 +38,8 @@ from agent.clock import SteadyClock
 from agent.condition import Condition, Parts
 from agent.config import DRIVING, Config, ListenerTable, SerialTable, load_config
 from agent.delivery.display import display_text
+from agent.delivery.driver_pages import DriverPages
+from agent.delivery.driver_token import DriverTokens
 from agent.delivery.sign_channel import Board, SignChannel, board_of, places_of
 from agent.delivery.sign_plan import permissive_lease_ms, showing
 from agent.delivery.unit_channel import Publisher
@@ -46,6 +48,7 @@ from agent.domain.instruction import Action
 from agent.domain.routing import Assessment, ConditionalAnswer
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
+from agent.driver_window import DriverWindow
 from agent.errors import AgentError, ConfigError, JournalError, JournalFull, LinkError, PeerError
 from agent.explain import Rules
 from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
@@ -75,7 +78,7 @@ from agent.sheet import Site
 from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
 from agent.watchdog import Watchdog, Watched
-from agent.web import EventStream, ProblemError, StreamEvent, run
+from agent.web import EventStream, ProblemError, Runner, StreamEvent, application, run
 from agent.whereabouts import Whereabouts
 from firmware_bridge.capture import SUFFIX, VERSION, Header, Recorder
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
@@ -301,6 +304,7 @@ class App:
 
         self._whereabouts = Whereabouts(self.register)
         self._casework = Casework.of(self.folder / self.config.agent.data_dir, self._rules)
+        self._driver_pages = self._pages_for_drivers()
         self._watchdog = Watchdog(Watched(source, store.come_round))
         data = self.folder / self.config.agent.data_dir
         self._reference = ReferenceData(data, self.parts.feed, self._authority, self.clock, self._reference_taken)
@@ -380,6 +384,7 @@ class App:
         for listener in self.parts.listeners:
             await listener.start()
         runner = await run(self._http(), self.config.http.host, self.config.http.port)
+        phones = await self._serve_phones()
         self.url = runner.url
         self.parts.publisher.start()
         self.parts.source.start()
@@ -397,7 +402,10 @@ class App:
             raise _first(failures) from failures
         finally:
             self.stream.close()
+            self._driver_pages.close()
             await runner.stop()
+            if phones is not None:
+                await phones.stop()
 
     def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         return [
@@ -572,6 +580,8 @@ class App:
         self.parts.outbox.add(committed.outbox)
         for event in committed.events:
             self.stream.publish(StreamEvent(event.seq, event.kind, event.body))
+        if committed.events:
+            self._driver_pages.news()
         if committed.checkpoint is not None:
             self.parts.checkpoints.news()
 
@@ -648,7 +658,43 @@ class App:
             explain=self._casework.explain,
             proof=self._casework.proof,
         )
-        return agent_application(seen, self.version)
+        pages = self._driver_pages
+        return agent_application(seen, self.version, more=[*pages.link_routes(), *pages.page_routes()])
+
+    def _pages_for_drivers(self) -> DriverPages:
+        window = DriverWindow(
+            register=self.register,
+            tokens=DriverTokens(self._own_keys[self.agent]),
+            table=self.config.driver,
+            clock=self.clock,
+            last_fix=lambda unit: self.parts.pipeline.around.last.get(unit),
+            signed=lambda unit: self.parts.outbox.signed(self.topics.instruction(unit)),
+            record=self._record_by_driver,
+        )
+        return DriverPages(window.desk(), self.config.retention.papers_days)
+
+    async def _record_by_driver(self, event: Event) -> None:
+        if why := self.condition.readonly_reason(self.parts):
+            raise ProblemError(503, f"nothing can be recorded: {why}")
+        await self.parts.pipeline.record(event)
+
+    async def _serve_phones(self) -> Runner | None:
+        """The listener that serves drivers' pages and nothing else, if there is to be one."""
+        table = self.config.driver
+        if not table.port:
+            return None
+        pages = application(self._driver_pages.page_routes(), title="borderlane driver page", version=self.version)
+        return await run(pages, table.host, table.port, self._tls(table.tls_certificate, table.tls_key))
+
+    def _tls(self, certificate: str, key: str) -> ssl.SSLContext | None:
+        if not certificate:
+            return None
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            tls.load_cert_chain(self.folder / certificate, self.folder / key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"driver: {certificate}, {key}: cannot be used: {error}") from error
+        return tls
 
     def _handle(self, unit: str) -> int | None:
         """A unit's number on the map, while it is inside a tracking zone."""

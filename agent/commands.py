@@ -7,6 +7,7 @@ import importlib.resources
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 import typer
 
 from agent.config import Config, load_config
+from agent.domain.times import epoch_s
 from agent.errors import AlreadyRunning, ConfigError, JournalError, LinkError
 
 NOT_GOOD, WRONG_USAGE, OUT_OF_REACH = 1, 2, 3
@@ -23,6 +25,7 @@ NOT_GOOD, WRONG_USAGE, OUT_OF_REACH = 1, 2, 3
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (TOML).", dir_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, or JSON Lines where it streams.")]
+instruction_app = typer.Typer(help="Check a signed instruction.", no_args_is_help=True)
 config_app = typer.Typer(help="Check or show a configuration.", no_args_is_help=True)
 
 
@@ -272,3 +275,47 @@ def status(
         for key, value in page.items():
             typer.echo(f"  {key}: {value}")
     raise typer.Exit(0 if mode == "NORMAL" else NOT_GOOD)
+
+
+@instruction_app.callback()
+def _instructions() -> None:
+    """A group, so that `verify` is said."""
+
+
+@instruction_app.command("verify")
+def instruction_verify(
+    source: Annotated[str, typer.Argument(help="File with the scanned code or the JWS; - = standard input.")],
+    key: Annotated[Path, typer.Option("--key", help="The agent's public key (PEM).", dir_okay=False)],
+    as_json: AsJson = False,
+) -> None:
+    """What an officer scans from a driver's phone: signed by this agent, for which lorry, and does it still hold."""
+    from agent.delivery.pass_code import PREFIX, unpack
+    from agent.domain.signed import BadSignature
+    from agent.instruction.signing import verify_by_one_key
+    from agent.keys import read_public_key
+
+    try:
+        text = (sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")).strip()
+        public = read_public_key(key)
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+    try:
+        instruction = verify_by_one_key(unpack(text) if text.startswith(PREFIX) else text, public)
+    except ValueError as error:  # BadCode and BadSignature are
+        kind = "signature" if isinstance(error, BadSignature) else "code"
+        typer.echo(msgspec.json.encode({"ok": False, "fault": kind, "detail": str(error)}).decode() if as_json
+                   else f"NOT GOOD: {kind}: {error}")  # fmt: skip
+        raise typer.Exit(NOT_GOOD) from error
+    expired = epoch_s(instruction.expires_at) <= time.time()
+    if as_json:
+        facts = {"ok": not expired, "expired": expired, "instruction": instruction}
+        typer.echo(msgspec.json.encode(facts).decode())
+    else:
+        vehicle = instruction.vehicle
+        lorry = f"{vehicle.identification_number} {vehicle.nationality}" if vehicle else f"unit {instruction.unit}"
+        typer.echo(f"{'EXPIRED' if expired else 'GOOD'}: {instruction.action} for {lorry}")
+        typer.echo(f"issued {instruction.issued_at}, until {instruction.expires_at}, version {instruction.version}")
+        typer.echo(f"journey {instruction.jrn or '-'}, office {instruction.customs_office or '-'}, "
+                   f"lane {instruction.lane or '-'}")  # fmt: skip
+    if expired:
+        raise typer.Exit(NOT_GOOD)

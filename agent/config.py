@@ -1,6 +1,7 @@
 """One frozen struct for each table of `borderlane.toml`; refuses what it does not know and names the key."""
 
 import difflib
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PHONE_FORM = re.compile(r"\+?[0-9][0-9 ]{2,24}")
 LISTENER_PROTOCOLS = ("teltonika", "ruptela", "queclink")
 DISPLAY_LANGUAGES = ("de", "en", "fr", "it", "pl")
 
@@ -81,6 +84,35 @@ class HttpTable(Table, frozen=True):
     host: str = "127.0.0.1"
     """Only loopback: there are no access rules yet, and whoever reaches it may override an instruction."""
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8_081
+
+
+class DriverTable(Table, frozen=True):
+    """The driver's page, `/driver/{token}`: on the agent's own interface, and on one for phones."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Of a listener that serves nothing but these pages; 0 = none. It alone may leave loopback, and then needs TLS."""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    """PEM files, relative to the configuration file."""
+    public_url: str = ""
+    """Address under which phones reach it, for links; empty = the address the agent is asked under."""
+    phone: str = ""
+    """Number to call where an office has none of its own; empty = no call button."""
+    phones: dict[str, str] = {}
+    """Number by customs office."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the keys do not fit together."""
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key: expected both or neither")
+        if self.port and self.host not in LOOPBACK and not self.tls_key:
+            raise ValueError("host: beyond loopback, expected tls_certificate and tls_key")
+        if self.public_url and not self.public_url.startswith(("https://", "http://")):
+            raise ValueError("public_url: expected https://HOST or http://HOST")
+        for number in (self.phone, *self.phones.values()):
+            if number and not PHONE_FORM.fullmatch(number):
+                raise ValueError(f"phone {number!r}: expected + and digits")
 
 
 class ZonesTable(Table, frozen=True):
@@ -259,6 +291,7 @@ class Config(Table, frozen=True):
     mqtt: MqttTable = MqttTable()
     customs: CustomsTable = CustomsTable()
     http: HttpTable = HttpTable()
+    driver: DriverTable = DriverTable()
     zones: ZonesTable = ZonesTable()
     detection: DetectionConfig = DetectionConfig()
     policy: PolicyConfig = PolicyConfig()
@@ -289,7 +322,6 @@ def capture_faults(config: Config) -> list[str]:
     return faults
 
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CHOICES = {
     ("http", "host"): LOOPBACK,
     ("mqtt", "protocol"): ("auto", "5", "3.1.1"),

@@ -154,6 +154,11 @@ class Outbox:
             return None
         return row if row.expires_ms is None or row.expires_ms > self._clock.now_s() * 1000 else None
 
+    def signed(self, target: str) -> bytes | None:
+        """The newest instruction of this target that is on disk, sent or not, as it is signed."""
+        row = self._retained.get(target)
+        return None if row is None else row.body
+
     def add(self, rows: Iterable[StoredRow]) -> None:
         """Take rows that are on disk."""
         now_s = self._clock.now_s()

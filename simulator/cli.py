@@ -40,6 +40,7 @@ COMMANDS = {
     "journal": Place("agent.journal.commands", "app"),
     "explain": Place("agent.commands", "explain"),
     "config": Place("agent.commands", "config_app"),
+    "instruction": Place("agent.commands", "instruction_app"),
     "status": Place("agent.commands", "status"),
 }
 

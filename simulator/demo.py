@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import secrets
 import shutil
 import signal
 import tempfile
@@ -115,6 +116,7 @@ class Demo:
         self.options = options
         self.tell = tell
         self._choice = choose(options.broker)
+        self._carrier_token = secrets.token_urlsafe(16)
         self._faults = _faults_of(options, self._choice.kind)
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
         ports = free_ports(5 if options.check else 6, options.port)  # a checked run takes no orders
@@ -190,7 +192,8 @@ class Demo:
         self._parts.append(control_room)  # after the others: the first lorry should not wait for a page
         await control_room.start()
         await self._serving(f"{self.layout.room_url}healthz")
-        self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url})
+        trade_url = f"{self.layout.room_url}trade#{self._carrier_token}"
+        self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url, "trade": trade_url})
         self._watching = [asyncio.create_task(work) for work in self._watches()]
 
     def _watches(self) -> list[Coroutine[Any, Any, None]]:
@@ -222,7 +225,7 @@ class Demo:
         layout.file("agent").write_text(text, "utf-8")
         conditional = every_second_crossing() if options.chaos is not None else ()
         layout.file("customs").write_text(customs_toml(clock, conditional), "utf-8")
-        layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
+        layout.file("control-room").write_text(room_toml(layout, clock, self._carrier_token), "utf-8")
         write_lorries(layout, self._lorries)
 
     def _customs_url(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from agent.config import ClockTable
 from simulator.avl_unit import imei_of
 from simulator.customs.reference import read_crossings
 from simulator.lorry_config import AvlTable, BrokerTable, LorriesConfig, RunTable, ServicesTable, to_toml
+from simulator.papers import CARRIERS
 from zones.catalogue import shipped_bytes
 
 AGENT_ID = "box-1"
@@ -221,8 +223,16 @@ format = "json"
 """
 
 
-def room_toml(layout: Layout, clock: ClockTable) -> str:
-    """Configuration of the control room."""
+def room_toml(layout: Layout, clock: ClockTable, carrier_token: str = "") -> str:
+    """Configuration of the control room; with a token, one of the simulated carriers may look at its journeys."""
+    trade = f"""
+[trade]
+customs_url = "{layout.customs_url}"
+
+[[trade.carriers]]
+name = "{CARRIERS[0]}"
+token_sha256 = "{hashlib.sha256(carrier_token.encode()).hexdigest()}"
+"""
     return f"""[http]
 port = {layout.ports.room}
 
@@ -239,7 +249,7 @@ url = "{layout.scenario_url}"
 [[agents]]
 id = "{AGENT_ID}"
 url = "{layout.agent_url}"
-"""
+{trade if carrier_token else ""}"""
 
 
 def lorries_config(

@@ -66,6 +66,8 @@ class LineView:
         seconds = time.monotonic() - self._began_s
         if kind == "serving":
             self._console.print(f"control room: {fact['url']}", highlight=False)
+            if "trade" in fact:
+                self._console.print(f"a carrier's page: {fact['trade']}", highlight=False, soft_wrap=True)
         elif kind == "instruction" and not self._quiet:
             self._console.print(decision_line(seconds, fact), soft_wrap=True)
         elif kind == "sign" and not self._quiet:
@@ -105,6 +107,8 @@ class LiveView:
         seconds = time.monotonic() - self._began_s
         if kind == "serving":
             self._url = fact["url"]
+            if "trade" in fact:
+                self._console.print(f"a carrier's page: {fact['trade']}", highlight=False, soft_wrap=True)
         elif kind == "status" and fact:
             self._status = fact
         elif kind == "sign":

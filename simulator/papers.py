@@ -67,7 +67,7 @@ _FIRMS = (
     "Rhone Chimie SA",
     "Toggenburg Bau AG",
 )
-_CARRIERS = (
+CARRIERS = (
     "Alpenfracht AG",
     "Transporti Gottardo SA",
     "Spedycja Wisla Sp. z o.o.",
@@ -235,7 +235,7 @@ def _goods(
         procedure=procedure,
         direction="IN" if inbound else "OUT",
         mrn=make_mrn(run_id, number, index, country, dice.choice(_MRN_LETTERS[procedure])),
-        declarant=Party(name=dice.choice(_CARRIERS), country="CH"),
+        declarant=Party(name=dice.choice(CARRIERS), country="CH"),
         consignor=Party(name=dice.choice(_FIRMS), country=abroad if inbound else "CH"),
         consignee=Party(name=dice.choice(_FIRMS), country="CH" if inbound else abroad),
         goods_items=items,
@@ -387,7 +387,7 @@ def _journey(
         ),
         empty=not goods,
         empty_reason=None if goods else "RETURN",
-        carrier=Party(name=dice.choice(_CARRIERS), country="CH"),
+        carrier=Party(name=dice.choice(CARRIERS), country="CH"),
     )
 
 

@@ -12,7 +12,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-__all__ = ["ALGORITHMS", "BadSignature", "OKPKey", "public_key", "sign", "verify"]
+__all__ = ["ALGORITHMS", "BadSignature", "OKPKey", "key_id", "public_key", "sign", "verify"]
 
 ALGORITHMS = ["Ed25519", "EdDSA"]
 
@@ -46,6 +46,19 @@ def verify(token: str | bytes, keys: dict[str, OKPKey], typ: str) -> bytes:
     except BadSignature:
         raise
     except (JoseError, ValueError, TypeError, KeyError) as error:
+        raise BadSignature(f"{type(error).__name__}: {error}") from error
+
+
+def key_id(token: str | bytes) -> str:
+    """Id of the key that a signed text names; says nothing of whether it is true.
+
+    Raises:
+        BadSignature: it is no JWS.
+    """
+    try:
+        text = token.encode("utf-8", "replace") if isinstance(token, str) else token
+        return str(jws.extract_compact(text).headers().get("kid"))
+    except (JoseError, ValueError, TypeError) as error:
         raise BadSignature(f"{type(error).__name__}: {error}") from error
 
 

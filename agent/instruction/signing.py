@@ -6,7 +6,7 @@ import msgspec
 from joserfc.jwk import OKPKey
 
 from agent.domain.instruction import INSTRUCTION_TYPE, Action, Instruction
-from agent.domain.signed import BadSignature, sign, verify
+from agent.domain.signed import BadSignature, key_id, sign, verify
 from agent.domain.times import epoch_s
 
 
@@ -25,6 +25,15 @@ def verify_instruction(token: str | bytes, keys: dict[str, OKPKey]) -> Instructi
         return msgspec.json.decode(verify(token, keys, INSTRUCTION_TYPE), type=Instruction)
     except msgspec.MsgspecError as error:
         raise BadSignature(f"signed text is no instruction: {error}") from error
+
+
+def verify_by_one_key(token: str | bytes, key: OKPKey) -> Instruction:
+    """As `verify_instruction`, for somebody who holds one key and trusts it, whatever its id.
+
+    Raises:
+        BadSignature: not signed by this key, or the signed text is no instruction.
+    """
+    return verify_instruction(token, {key_id(token): key})
 
 
 def why_not_shown(instruction: Instruction, unit: str, now_s: float, shown: Instruction | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -262,8 +262,10 @@ class Desk:
     """JSON Lines for `borderlane journal verify` of one activation; None if no entry names it."""
 
 
-def agent_application(desk: Desk, version: str, access: Access | None = None) -> web.Application:
-    """Routes of the agent."""
+def agent_application(
+    desk: Desk, version: str, access: Access | None = None, more: Sequence[Route] = ()
+) -> web.Application:
+    """Routes of the agent, and of what else it serves."""
 
     async def healthz(_call: Call) -> Health:
         return Health(True)
@@ -346,5 +348,6 @@ def agent_application(desk: Desk, version: str, access: Access | None = None) ->
               roles=SEEING),
         Route("POST", "/v1/journeys/{jrn}/override", override, "An officer decides", request=OverrideRequest,
               responses={200: JourneyDetail}, roles=DECIDING),
+        *more,
     ]  # fmt: skip
     return application(routes, title="borderlane agent", version=version, access=access)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -120,11 +121,11 @@ class FrameQuery(msgspec.Struct, frozen=True):
     """Epoch milliseconds."""
 
 
-def room_application(watch: Watch, scenario_url: str = "") -> web.Application:
-    """Routes of the control room."""
+def room_application(watch: Watch, scenario_url: str = "", more: Sequence[Route] = ()) -> web.Application:
+    """Routes of the control room, and of what else it serves."""
     return application(
         [*_page_routes(), *_agent_routes(watch, scenario_url), *_alarm_routes(watch), *_replay_routes(watch),
-         *_scenario_routes(watch, scenario_url)],
+         *_scenario_routes(watch, scenario_url), *more],
         title="borderlane control room",
         version=version("borderlane"),
     )  # fmt: skip

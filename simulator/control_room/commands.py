@@ -20,6 +20,7 @@ from agent.web import run
 from simulator.control_room.api import room_application
 from simulator.control_room.config import RoomConfig
 from simulator.control_room.merge import Room
+from simulator.control_room.trade import Trade
 from simulator.control_room.watch import Watch
 
 
@@ -46,11 +47,14 @@ async def _serve(config: RoomConfig) -> None:
     async with aiohttp.ClientSession() as session:
         room = Room(config.agents, session)
         watch = Watch(room, config, Clock(config.clock.speedup, config.clock.origin_s))
-        watching = asyncio.create_task(watch.run())
-        runner = await run(room_application(watch, config.scenario.url), config.http.host, config.http.port)
+        trade = Trade(config.trade, room)
+        tasks = [asyncio.create_task(work) for work in (watch.run(), trade.run())]
+        app = room_application(watch, config.scenario.url, trade.routes())
+        runner = await run(app, config.http.host, config.http.port)
         structlog.get_logger().info("control_room_serving", url=runner.url, agents=len(config.agents))
         await stop.wait()
         room.stream.close()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await runner.stop()

@@ -38,6 +38,23 @@ class ScenarioTable(Table, frozen=True):
     url: str = ""
 
 
+class CarrierTable(Table, frozen=True):
+    """A carrier that may look."""
+
+    name: str
+    """As its declarations name the carrier."""
+    token_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of its token, in hex; the token itself is nowhere here."""
+
+
+class TradeTable(Table, frozen=True):
+    """The trade view."""
+
+    customs_url: str = ""
+    """The customs service; empty = no trade view."""
+    carriers: tuple[CarrierTable, ...] = ()
+
+
 class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -47,5 +64,6 @@ class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     alarms: AlarmTable = AlarmTable()
     replay: ReplayTable = ReplayTable()
     scenario: ScenarioTable = ScenarioTable()
+    trade: TradeTable = TradeTable()
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()

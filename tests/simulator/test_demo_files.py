@@ -56,6 +56,9 @@ def test_customs_and_control_room_follow_the_same_clock(ports: Ports, clock: Clo
     layout = Layout(Path("run"), ports)
     customs = parse_tables(customs_toml(clock), "customs.toml", CustomsConfig, CHOICES, {})
     room = parse_tables(room_toml(layout, clock), "room.toml", RoomConfig, CHOICES, {})
+    shown = parse_tables(room_toml(layout, clock, "secret"), "room.toml", RoomConfig, CHOICES, {})
+    assert not room.trade.carriers and shown.trade.carriers[0].name == "Alpenfracht AG"
+    assert "secret" not in room_toml(layout, clock, "secret")
     assert customs.clock == room.clock == clock
     assert room.http.port == ports.room
     assert [(agent.id, agent.url) for agent in room.agents] == [(AGENT_ID, layout.agent_url)]
