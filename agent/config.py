@@ -43,6 +43,23 @@ class AgentTable(Table, frozen=True):
     """Disk put aside, so that crossings under way can be closed when the disk is full; 0 = none."""
 
 
+class TlsTable(Table, frozen=True):
+    """Certificates with which this program proves who it is; PEM files, relative to the configuration file."""
+
+    ca: str = ""
+    """Whom it believes; empty = no TLS."""
+    crl: str = ""
+    """Certificates that are revoked; empty = none are."""
+    certificate: str = ""
+    key: str = ""
+    """Mode 0600, or `credential:NAME` for one that systemd hands over."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the keys do not fit together."""
+        if bool(self.ca) != bool(self.certificate and self.key):
+            raise ValueError("ca, certificate, key: expected all three or none")
+
+
 class MqttTable(Table, frozen=True):
     """The broker that units, readers and control rooms speak to."""
 
@@ -56,6 +73,12 @@ class MqttTable(Table, frozen=True):
     """File that holds the password; never the password itself."""
     client: str = "paho"
     """paho, or stream: our own client of MQTT 3.1.1 without a thread, for thousands of messages a second."""
+    tls: bool = False
+    """Speak TLS with the certificates of [tls]; where certificates rule, a broker lets nobody in without."""
+    receiver_certificate: str = ""
+    receiver_key: str = ""
+    """Of the receiving connection; empty = as the sending one. Brokers that take the certificate's name for the
+    client id would else have the two displace each other."""
     window: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     """Unacknowledged QoS 1 messages at once (design/broker.md section 6)."""
     owntracks: bool = True
@@ -79,7 +102,7 @@ class HttpTable(Table, frozen=True):
     """The agent's own HTTP interface."""
 
     host: str = "127.0.0.1"
-    """Only loopback: there are no access rules yet, and whoever reaches it may override an instruction."""
+    """Another address than loopback needs [tls]: without it nobody is asked who he is."""
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8_081
 
 
@@ -254,6 +277,7 @@ class Config(Table, frozen=True):
     """The whole file."""
 
     agent: AgentTable = AgentTable()
+    tls: TlsTable = TlsTable()
     mqtt: MqttTable = MqttTable()
     customs: CustomsTable = CustomsTable()
     http: HttpTable = HttpTable()
@@ -289,7 +313,6 @@ def capture_faults(config: Config) -> list[str]:
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CHOICES = {
-    ("http", "host"): LOOPBACK,
     ("mqtt", "protocol"): ("auto", "5", "3.1.1"),
     ("mqtt", "client"): ("paho", "stream"),
     ("log", "format"): ("auto", "console", "json"),
@@ -320,9 +343,26 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
     """
     config = parse_tables(text, source, Config, CHOICES, environment or {})
     faults = [*_port_faults(config.serial), *_output_faults(config), *capture_faults(config)]
+    faults += [*http_faults(config.http, config.tls), *_mqtt_faults(config)]
     if faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
     return config
+
+
+def http_faults(http: HttpTable, tls: TlsTable) -> Iterator[str]:
+    """Where nobody is asked who he is, only this machine may reach the service."""
+    if http.host not in LOOPBACK and not tls.ca:
+        yield f"http.host: {http.host!r} without [tls], expected one of {', '.join(LOOPBACK)}"
+
+
+def _mqtt_faults(config: Config) -> Iterator[str]:
+    mqtt = config.mqtt
+    if mqtt.tls and not config.tls.ca:
+        yield "mqtt.tls: true without [tls], expected ca, certificate and key there"
+    if bool(mqtt.receiver_certificate) != bool(mqtt.receiver_key):
+        yield "mqtt.receiver_certificate, mqtt.receiver_key: expected both or neither"
+    if mqtt.receiver_certificate and not mqtt.tls:
+        yield "mqtt.receiver_certificate: expected mqtt.tls = true with it"
 
 
 def _port_faults(ports: tuple[SerialTable, ...]) -> Iterator[str]:

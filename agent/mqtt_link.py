@@ -203,7 +203,8 @@ class _PahoConnection(_Connection):
         sock = self.client.socket()
         if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                # Not SSLSocket's own: it drops the TLS layer first, and paho's thread would read what is left as plain.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     async def stop(self) -> None:
         """End paho's thread. The socket goes first, else paho waits for PUBACKs that never come."""

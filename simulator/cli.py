@@ -40,6 +40,7 @@ COMMANDS = {
     "journal": Place("agent.journal.commands", "app"),
     "explain": Place("agent.commands", "explain"),
     "config": Place("agent.commands", "config_app"),
+    "identity": Place("agent.commands", "identity_app"),
     "status": Place("agent.commands", "status"),
 }
 
