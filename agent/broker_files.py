@@ -126,11 +126,11 @@ def _nats_users(users: tuple[BrokerUser, ...]) -> str:
 
 def _nats_user(user: BrokerUser) -> str:
     publish, hear = (list(map(subject, topics)) for topics in (user.publish, user.hear))
-    kind = "STANDARD" if user.admin else "MQTT"
-    if user.admin:
-        publish, hear = [NATS_STORE_CALLS], [NATS_ANSWERS]
+    kinds = ["MQTT"]
+    if user.admin:  # it also looks whether MQTT is served, and its first MQTT connection makes the store
+        kinds, publish, hear = ["MQTT", "STANDARD"], [NATS_STORE_CALLS], [NATS_ANSWERS]
     rights = f"permissions: {{publish: {_allowed(publish)}, subscribe: {_allowed(hear)}}}"
-    return f"{{user: {_quoted('CN=' + user.name)}, allowed_connection_types: [{_quoted(kind)}], {rights}}}"
+    return f"{{user: {_quoted('CN=' + user.name)}, allowed_connection_types: {json.dumps(kinds)}, {rights}}}"
 
 
 def _allowed(subjects: list[str]) -> str:

@@ -38,6 +38,7 @@ def demo(
         str | None,
         typer.Option(help="Play faults: kill-agent, kill-broker, cut-customs, slow-risk, unplug-serial or all."),
     ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Every part has a certificate and asks for one.")] = False,
 ) -> None:
     """Run the whole system on this machine: broker, customs, agent, lorries on real crossings, control room."""
     from agent.errors import AgentError, ConfigError
@@ -46,7 +47,7 @@ def demo(
     from simulator.parts import PartFailed
     from zones.errors import ZoneError
 
-    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check, chaos)
+    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check, chaos, tls)
     try:
         status = asyncio.run(_demo(options, as_json))
     except (ConfigError, ZoneError) as error:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import signal
+import ssl
 import tempfile
 import time
 import uuid
@@ -17,8 +18,10 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from agent.certificates import TrialAuthority
 from agent.clock import Clock
 from agent.config import ClockTable
+from agent.domain.holder import Holder, Kind
 from agent.errors import ConfigError, LinkError
 from agent.keys import make_key
 from firmware_bridge.outputs import OutputState
@@ -26,6 +29,7 @@ from simulator.broker import Broker, choose
 from simulator.chaos import Chaos, Lines, Stage, kinds_of
 from simulator.control_room.merge import messages
 from simulator.demo_files import (
+    AGENT_ID,
     HOST,
     SIGN,
     BrokerPlace,
@@ -38,18 +42,23 @@ from simulator.demo_files import (
     lorries_config,
     room_toml,
     sign_toml,
+    tls_toml,
     write_lorries,
 )
+from simulator.equipment import OPERATORS
 from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
+from simulator.identities import DEMO, demo_identities, http_session
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.report import FaultFact, Finding, make_report
-from simulator.scenario import Planner, avl_units, ferry, serial_unit
+from simulator.scenario import Planner, avl_units, ferry, serial_unit, unit_id
 from simulator.scenario_files import scenario_of
 from simulator.serial_unit import SerialDevice
 from zones.catalogue import shipped_centre_lines, shipped_zone_set
 
 CHECK_SECONDS = 60.0
+FURTHER_UNITS = 2_000
+"""Of a run without end with `--tls`: certificates for so many lorries beyond the first; others stay at home."""
 START_LIMIT_S = 30.0
 """A part that does not serve so long after its start has failed."""
 SETTLE_S = 12.0
@@ -72,6 +81,7 @@ class DemoOptions:
     broker: str = "nats"
     check: bool = False
     chaos: str | None = None
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,16 +119,21 @@ class Demo:
         self.tell = tell
         self._choice = choose(options.broker)
         self._faults = _faults_of(options, self._choice.kind)
+        if options.tls and self._choice.kind == "url":
+            raise ConfigError(f"--tls --broker {options.broker}: expected nats or mosquitto: it must know the units")
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
-        self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)))
+        self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)), options.tls)
         self.started_s = time.monotonic()
         self.clean = True
         """Whether every part ended by itself when told to; else its log is worth keeping."""
         self._clock_table = ClockTable(speedup=options.speedup, origin_s=time.time())
         self._clock = Clock(options.speedup, self._clock_table.origin_s)
         self._broker: Broker | None = None
+        self._tls: ssl.SSLContext | None = None
+        """To ask the parts with."""
         self._parts: list[Part] = []
         self._stop = asyncio.Event()
+        self._run = self._run_table()
         self._lorries = LorriesConfig()
         self._watching: list[asyncio.Task[None]] = []
         self.sign: SerialDevice | None = None
@@ -156,7 +171,10 @@ class Demo:
     # --- start ------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self._broker = Broker(self._choice, self.folder / "broker", port=self.layout.ports.broker)
+        authority = await asyncio.to_thread(self._certify) if self.options.tls else None
+        self._broker = Broker(
+            self._choice, self.folder / "broker", name=AGENT_ID, port=self.layout.ports.broker, authority=authority
+        )
         (self.folder / "broker").mkdir()
         make_key(self.folder / "keys" / "agent.key.pem", self.layout.agent_key)
         customs_keys = self.layout.customs_data
@@ -165,7 +183,7 @@ class Demo:
         _, self._signed = await asyncio.gather(self._broker.start(), asyncio.to_thread(self._first_crossing))
         place = BrokerPlace(self._broker.host, self._broker.port, self._broker.protocol)
         if self._faults:
-            self._lines = await Lines.laid(self.layout.ports.customs)
+            self._lines = await self._lay_lines()
         self._write_files(place)
         self.tell("started", {"part": "broker", "kind": self._choice.kind})
         *first, control_room = self._commands()
@@ -179,23 +197,33 @@ class Demo:
         self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url})
         self._watching = [asyncio.create_task(work) for work in self._watches()]
 
+    def _certify(self) -> TrialAuthority:
+        """Certificates for everybody of this run, those of an endless run's first waves among them."""
+        place, run = BrokerPlace(HOST, self.layout.ports.broker, "auto"), self._run
+        planned = lorries_config(self.layout, place, self._clock_table, run)
+        plans = scenario_of(planned, self.folder, self._clock.now_s()).lorries
+        further = FURTHER_UNITS if run.seconds is None and run.tracks is None else 0
+        units = [plan.unit for plan in plans] + [unit_id(run.run_id, run.lorries + extra) for extra in range(further)]
+        authority = demo_identities(self.folder / "tls", AGENT_ID, units, OPERATORS)
+        assert self.layout.identities is not None
+        self._tls = self.layout.identities.tls(Holder(DEMO, Kind.AUDITOR)).client
+        return authority
+
+    async def _lay_lines(self) -> Lines:
+        identities = self.layout.identities
+        if identities is None:
+            return await Lines.laid(self.layout.customs_url)
+        customs, agent = Holder(DEMO, Kind.CUSTOMS), Holder(AGENT_ID, Kind.AGENT)
+        return await Lines.laid(self.layout.customs_url, identities.tls(customs), identities.tls(agent))
+
     def _watches(self) -> list[Coroutine[Any, Any, None]]:
         """What goes on beside the parts; nobody looks at the events of a checked run."""
         listening = [] if self.options.check else [self._listen()]
         return [self._measure(), *listening, self._play_faults(), self._guard()]
 
     def _write_files(self, place: BrokerPlace) -> None:
-        layout, clock, options = self.layout, self._clock_table, self.options
-        run_id = uuid.uuid4().hex[:6]
-        seconds = self._seconds()
-        run = RunTable(
-            run_id=run_id,
-            seed=options.seed,
-            lorries=options.lorries,
-            seconds=None if seconds is None else seconds * options.speedup,
-            tracks=None if options.tracks is None else str(options.tracks.resolve()),
-        )
-        self._lorries = lorries_config(layout, place, clock, run)
+        layout, clock, options, run_id = self.layout, self._clock_table, self.options, self._run.run_id
+        self._lorries = lorries_config(layout, place, clock, self._run)
         lorries = 0 if options.tracks is not None else options.lorries
         lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
@@ -207,9 +235,20 @@ class Demo:
         text += listener_toml(layout, avl_units(run_id, lorries))
         layout.file("agent").write_text(text, "utf-8")
         conditional = every_second_crossing() if options.chaos is not None else ()
-        layout.file("customs").write_text(customs_toml(clock, conditional), "utf-8")
+        own = tls_toml(layout, Holder(DEMO, Kind.CUSTOMS))
+        layout.file("customs").write_text(customs_toml(clock, conditional) + own, "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock), "utf-8")
         write_lorries(layout, self._lorries)
+
+    def _run_table(self) -> RunTable:
+        options, seconds = self.options, self._seconds()
+        return RunTable(
+            run_id=uuid.uuid4().hex[:6],
+            seed=options.seed,
+            lorries=options.lorries,
+            seconds=None if seconds is None else seconds * options.speedup,
+            tracks=None if options.tracks is None else str(options.tracks.resolve()),
+        )
 
     def _first_crossing(self) -> tuple[str, str] | None:
         """Crossing and direction of the first lorry, where the demo's sign stands; recorded tracks have none."""
@@ -256,7 +295,7 @@ class Demo:
     async def _serving(self, url: str) -> None:
         """Wait until a part answers."""
         deadline_s = time.monotonic() + START_LIMIT_S
-        async with aiohttp.ClientSession() as session:
+        async with http_session(self._tls) as session:
             while not self._stop.is_set():
                 self._none_failed()
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
@@ -306,8 +345,14 @@ class Demo:
         if self._lines is None or self._broker is None:
             return
         stage = Stage(
-            self._part("agent"), self._part("lorries"), self._broker, self.layout.agent_url, self._clock, self.sign
-        )
+            self._part("agent"),
+            self._part("lorries"),
+            self._broker,
+            self.layout.agent_url,
+            self._clock,
+            self.sign,
+            self._tls,
+        )  # fmt: skip
         self._chaos = Chaos(stage, self._lines, self._tell_fault)
         await self._chaos.play(self._faults, self._seconds())
 
@@ -328,7 +373,7 @@ class Demo:
     async def _ask(self, url: str) -> dict[str, Any] | None:
         try:
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+                http_session(self._tls, timeout=aiohttp.ClientTimeout(total=2)) as session,
                 session.get(url) as answer,
             ):
                 return dict(msgspec.json.decode(await answer.read()))
@@ -339,7 +384,7 @@ class Demo:
         """The agent's events, for the view."""
         last = "0"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=30)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with http_session(self._tls, timeout=timeout) as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                     headers = {"Last-Event-ID": last}
@@ -375,6 +420,7 @@ class Demo:
             speedup=self.options.speedup,
             faults=self._chaos.faults if self._chaos else (),
             peak_rss_mb={**peaks, "broker": self._broker_mb},
+            tls=self._tls,
         )
         if self._chaos is not None:
             facts = with_fixes(facts, self._chaos.fixes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from agent.domain.instruction import DeliveryStage
 from agent.instruction.lifecycle import InstructionState
 from agent.journal.reader import Reader
 from agent.journal.verify import load_key, verify_entries
+from simulator.identities import http_session
 from simulator.report import ActivationFact, AssessmentFact, Facts, FaultFact, InstructionFact, OfficerFact
 
 TIMEOUT_S = 10.0
@@ -46,6 +48,7 @@ async def gather(
     speedup: float = 1.0,
     faults: Sequence[FaultFact] = (),
     peak_rss_mb: Mapping[str, float] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Facts:
     """Everything a report needs; customs and agent must still serve.
 
@@ -59,6 +62,7 @@ async def gather(
         speedup: Of the run's clock.
         faults: Faults played.
         peak_rss_mb: Largest resident set of each part.
+        tls: An auditor's identity, to ask customs and agent with.
 
     Raises:
         aiohttp.ClientError, TimeoutError: customs or agent does not answer.
@@ -66,7 +70,7 @@ async def gather(
     """
     lines = read_log(lorry_log)
     customs = customs_url.rstrip("/")
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+    async with http_session(tls, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
         activations = await _all_rows(session, f"{customs}/v1/activations")
         assessments = await _all_rows(session, f"{customs}/v1/risk-assessments")
         async with session.get(f"{agent_url.rstrip('/')}/metrics", raise_for_status=True) as answer:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from agent.config import ClockTable, HttpTable, LogTable, Table
+from agent.config import ClockTable, HttpTable, LogTable, Table, TlsTable
 
 
 class AgentLink(Table, frozen=True):
@@ -16,6 +16,8 @@ class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The whole file."""
 
     http: HttpTable = HttpTable(port=8_090)
+    tls: TlsTable = TlsTable()
+    """Who the room is, to agents and to those who look at its pages."""
     agents: tuple[AgentLink, ...] = ()
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
