@@ -195,13 +195,17 @@ class TrialAuthority:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
     def _write_crl(self, revoked: Iterable[Issued]) -> None:
-        """Numbered by the clock, so that a newer list is always told from an older one."""
+        """Dated later than the list before, by a second at least: OpenSSL, which may hold both, takes the later."""
+        issued, dated = dt.datetime.now(dt.UTC), self._now - BACKDATED
+        if self.crl.exists():
+            before = x509.load_pem_x509_crl(self.crl.read_bytes()).last_update_utc
+            dated = max(issued - BACKDATED, before + dt.timedelta(seconds=1))
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self._own.subject)
-            .last_update(self._now - BACKDATED)
-            .next_update(self._now + dt.timedelta(days=HOLDER_DAYS))
-            .add_extension(x509.CRLNumber(int(dt.datetime.now(dt.UTC).timestamp() * 1000)), critical=False)
+            .last_update(dated)
+            .next_update(dated + dt.timedelta(days=HOLDER_DAYS))
+            .add_extension(x509.CRLNumber(int(issued.timestamp() * 1000)), critical=False)
             .add_extension(self._issuer_key(), critical=False)
         )
         for one in revoked:

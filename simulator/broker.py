@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import platform
 import pwd
@@ -362,6 +363,8 @@ class Broker:
 
     async def _limit_queue(self) -> None:
         """Bound the queue below the store's size: a full store would lock the agent out (design, trap 2)."""
+        asyncio_log = logging.getLogger("asyncio")
+        asyncio_log.addFilter(_no_eof_remark)
         try:
             async with asyncio.timeout(LIMIT_TIMEOUT_S):
                 client = await nats.connect(
@@ -378,6 +381,13 @@ class Broker:
                     await client.close()
         except (NatsError, OSError, TimeoutError) as error:
             raise LinkError(f"nats: cannot bound {MQTT_MESSAGES}: {type(error).__name__}: {error}") from error
+        finally:
+            asyncio_log.removeFilter(_no_eof_remark)
+
+
+def _no_eof_remark(record: logging.LogRecord) -> bool:
+    """The NATS client puts TLS below a stream that was opened without it, and asyncio remarks on that at its end."""
+    return "eof_received" not in record.getMessage()
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -125,7 +125,7 @@ class _Link:
         self.hears: set[str] = set()
         self.speaks: set[str] = set()
         self.since: dict[str, str] = {}
-        self._started = False
+        self._started = self._unsent = False
         identities = fleet.around.identities
         tls = client_of(identities, holder) if holder is not None else None
 
@@ -142,7 +142,8 @@ class _Link:
     def _connected(self, client: Speaker, connection: int) -> None:
         self.client = client
         client.subscribe([self._status(), *(topic for unit in self.hears for topic in self._topics(unit))])
-        if connection > 1:
+        if connection > 1 or self._unsent:
+            self._unsent = False
             self.fleet.send_again(self.speaks)
 
     def _lost(self, _connection: int) -> None:
@@ -171,6 +172,7 @@ class _Link:
     def publish(self, topic: str, payload: bytes) -> bool:
         """Send with QoS 1; False if there is no connection (the unit then keeps its outbox)."""
         if self.client is None:
+            self._unsent = True
             return False
         return bool(self.client.publish(topic, payload, 1, False).rc == 0)
 
