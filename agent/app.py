@@ -146,7 +146,7 @@ class App:
     def _open(self) -> None:
         """Everything that blocks: keys, zones, journal, state. What the operator must mend is found first."""
         config = self.config
-        key = read_private_key(secret_file(config.agent.signing_key, self.folder))
+        key = read_private_key(secret_file(config.agent.signing_key, self.folder, "signing key"))
         self.tls = open_tls(config.tls, self.folder)
         self._receiver_tls = self._open_receiver_tls()
         self._own_keys = {self.agent: jwk_of(key)}

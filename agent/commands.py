@@ -383,17 +383,27 @@ def config_show(file: Annotated[Path, typer.Argument(dir_okay=False)], as_json: 
 
 def status(
     url: Annotated[str, typer.Option("--url", help="Address of the agent.")] = "http://127.0.0.1:8081",
+    ca: Annotated[Path | None, typer.Option("--ca", help="Whom to believe, for https (PEM).", dir_okay=False)] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="Who asks, for https (PEM).", dir_okay=False)
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Its private key (PEM).", dir_okay=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a running agent how it is: exit 0 serving, 1 degraded, 3 out of reach."""
     import http.client
+    import ssl
     import urllib.error
     import urllib.request
 
     if not url.startswith(("http://", "https://")):
         raise _refuse(f"--url {url}: expected http:// or https://", WRONG_USAGE)
     try:
-        with urllib.request.urlopen(f"{url}/v1/status", timeout=3) as answer:  # noqa: S310 - scheme checked above
+        context = ssl.create_default_context(cafile=ca) if url.startswith("https") else None
+        if context is not None and certificate is not None:
+            context.load_cert_chain(certificate, key)
+        address = f"{url}/v1/status"
+        with urllib.request.urlopen(address, timeout=3, context=context) as answer:  # noqa: S310 - scheme checked above
             page = msgspec.json.decode(answer.read())
         mode = page["mode"]
     except urllib.error.HTTPError as error:

@@ -43,8 +43,13 @@ CREDENTIAL = "credential:"
 """Before the name of a secret that systemd hands over (`LoadCredential=`), instead of a path."""
 
 
-def secret_file(name: str, folder: Path) -> Path:
+def secret_file(name: str, folder: Path, what: str = "secret") -> Path:
     """The file that holds a secret: in systemd's credentials, or at a path relative to `folder`.
+
+    Args:
+        name: `credential:NAME`, or a path.
+        folder: Of the configuration file.
+        what: What it is, for people.
 
     Raises:
         ConfigError: there are no credentials, or the file is missing or open to others.
@@ -55,9 +60,9 @@ def secret_file(name: str, folder: Path) -> Path:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        raise ConfigError(f"{path}: secret cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path}: {what} cannot be read: {error.strerror}") from error
     if mode & 0o077:
-        raise ConfigError(f"{path}: mode {mode:o} lets others read the secret: expected 600")
+        raise ConfigError(f"{path}: mode {mode:o} lets others read the {what}: expected 600")
     return path
 
 
@@ -80,11 +85,11 @@ def read_secret(name: str, folder: Path) -> str:
     Raises:
         ConfigError: as `secret_file`, or no text.
     """
-    path = secret_file(name, folder)
+    path = secret_file(name, folder, "password")
     try:
         return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: secret cannot be read: {error}") from error
+        raise ConfigError(f"{path}: password cannot be read: {error}") from error
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
@@ -93,11 +98,11 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     Raises:
         ConfigError: not there, not readable, open to others, or another kind of key.
     """
-    checked = path if _is_credential(path) else secret_file(str(path), Path())
+    checked = path if _is_credential(path) else secret_file(str(path), Path(), "signing key")
     try:
         data = checked.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: secret cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path}: signing key cannot be read: {error.strerror}") from error
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -143,7 +143,7 @@ def test_an_agent_whose_key_others_may_read_does_not_start(box: Path) -> None:
     [
         ('[mqtt]\ntraccar_topic = "a/#"', "`$share` and `#` are not used"),
         ('[mqtt]\ntraccar_topic = "borderlane/v1/units/+/position"', "overlap"),
-        ('[mqtt]\npassword_file = "gone"', "mqtt.password_file: gone: cannot be read"),
+        ('[mqtt]\npassword_file = "gone"', "gone: password cannot be read"),
         ('[zones]\nfile = "gone.geojson"', "gone.geojson"),
         ('[customs.authority_keys]\na = "gone.pem"', "gone.pem: no Ed25519 public key"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import secrets
+import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -20,7 +21,9 @@ from agent.ingest.mqtt_source import MqttSource
 from agent.ingest.wire import Inbound, Topics
 from agent.mqtt_link import BrokerAddress, Callbacks, MqttLink, Speaker
 from simulator.broker import Broker
-from simulator.identities import Identities
+from simulator.identities import Identities, http_session
+from simulator.parts import Part, free_ports
+from tests.system.box import command
 from tests.system.conftest import KINDS, usable
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(170)]
@@ -276,10 +279,51 @@ async def test_a_revoked_lorry_falls_silent_and_nobody_else_notices(place: Place
         assert await refused(place.address(Holder(LIAR)))
 
 
+async def test_an_agent_renews_its_certificate_while_it_serves(tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    status, _, err = await command("init", str(box), "--tls")
+    assert status == 0, err
+    (box / "keys" / "authority.pub.pem").write_bytes((box / "keys" / "agent.pub.pem").read_bytes())
+    status, out, err = await command("identity", "issue", "watch", "--kind", "auditor", "--folder", str(box))
+    assert status == 0 and "auditor:watch" in out, err
+    (port,) = free_ports(1)
+    config = box / "borderlane.toml"
+    config.write_text(config.read_text().replace("port = 8081", f"port = {port}"))
+    part = Part("agent", ["agent", "--config", str(config)], tmp_path / "agent.log")
+    auditor = Identities(box / "tls").tls(Holder("watch", Kind.AUDITOR)).client
+    await part.start()
+    try:
+        await until(lambda: "agent_serving" in part.log_file.read_text(), "the agent serves")
+        async with http_session(auditor) as session:
+            address = f"https://127.0.0.1:{port}/v1/status"
+            async with session.get(address) as answer:
+                assert answer.status == 200
+            before = await shown_serial(port, auditor)
+            assert (await command("identity", "issue", AGENT, "--kind", "agent", "--folder", str(box)))[0] == 0
+            assert part.process is not None
+            part.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(PATIENCE_S):
+                while await shown_serial(port, auditor) == before:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            async with session.get(address) as answer:  # on the connection that was open all the time
+                assert answer.status == 200
+        pair = TrialAuthority(box / "tls").pair(Holder("watch", Kind.AUDITOR))
+        who = ["--ca", str(box / "tls" / "ca.cert.pem"), "--certificate", str(pair.certificate), "--key", str(pair.key)]
+        status, out, _ = await command("status", "--url", f"https://127.0.0.1:{port}", *who)
+        assert status == 1 and "BROKER_LOST" in out  # nobody started one
+        assert "PRIVATE" not in part.log_file.read_text()
+    finally:
+        assert await part.stop()
+
+
 async def served_serial(place: Place) -> str:
     """Serial number of the certificate that the broker shows now."""
-    tls = Identities(place.authority.folder).tls(Holder(HONEST)).client
-    _, writer = await asyncio.open_connection(place.broker.host, place.broker.port, ssl=tls)
+    return await shown_serial(place.broker.port, Identities(place.authority.folder).tls(Holder(HONEST)).client)
+
+
+async def shown_serial(port: int, tls: ssl.SSLContext) -> str:
+    """Serial number of the certificate that a service on loopback shows now."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     try:
         return str(writer.get_extra_info("ssl_object").getpeercert()["serialNumber"])
     finally:
