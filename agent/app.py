@@ -91,6 +91,8 @@ LOOK_EVERY_S = 0.25
 MEGABYTE = 1 << 20
 SPACE_EVERY_S = 0.5
 """How often room on the disk is looked for while there is none, wall seconds."""
+LOOK_OVER_PAUSE_S = 0.05
+"""Between pages of a long journal that is hashed while the agent serves: a tenth of a core, 10,000 entries a second."""
 DISK_EVERY_S = 10.0
 """How often it is looked at how full the disk is, wall seconds."""
 PURGE_EVERY_S = 60.0
@@ -266,7 +268,7 @@ class App:
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
         outbox.add(loaded.outbox)
-        outlets = Outlets(self._committed, self._watermark, self._renew_signs)
+        outlets = Outlets(self._committed, self._watermark, self._renew_signs, source.was_full)
         self._booth = Booth(self.register, around.detector.index)
         ports, outputs = self.config.serial, self.config.output
         self.stream = EventStream(self._history)
@@ -285,6 +287,7 @@ class App:
                 interval_s=customs.feed_interval_s,
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
+                on_reachable=lambda reachable: outbox.customs_back() if reachable else None,
                 tls=tls,
             ),
             serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
@@ -296,6 +299,7 @@ class App:
                     functools.partial(self._display, table),
                     self._display_shown,
                     self.clock.now_s,
+                    loaded.frames,
                 )
                 for number, table in enumerate(self.config.listener)
             ),
@@ -413,6 +417,7 @@ class App:
             ("retention", self._keep_retention()),
             ("watchdog", self._watchdog.run()),
             ("disk", self._watch_disk()),
+            ("journal", self._look_over()),
             *((f"serial {unit.unit}", self._read_serial(unit)) for unit in self.parts.serial),
             ("outputs", self.parts.signs.keep_record()),
             *((f"device {name}", self.parts.signs.listen(name)) for name in self.parts.signs.boards),
@@ -508,6 +513,12 @@ class App:
                     LOG.warning("disk_nearly_full", used_share=round(store.disk_used, 3))
                 warned = nearly_full
             await asyncio.sleep(SPACE_EVERY_S)
+
+    async def _look_over(self) -> None:
+        """What the start had no time for: serving comes first."""
+        entries = await self.parts.store.look_over(LOOK_OVER_PAUSE_S)
+        if entries:
+            LOG.info("journal_looked_over", entries=entries)
 
     async def _watch_mode(self) -> None:
         condition, told = self.condition, b""

@@ -41,7 +41,17 @@ from agent.ingest.wire import (
     WitnessReport,
     decode_message,
 )
-from agent.journal.batch import ActivationRow, Commit, CursorRow, OutboxRow, PaperRow, RefusalRow, Retry, StateRow
+from agent.journal.batch import (
+    ActivationRow,
+    Commit,
+    CursorRow,
+    FrameRow,
+    OutboxRow,
+    PaperRow,
+    RefusalRow,
+    Retry,
+    StateRow,
+)
 from agent.journal.entry import Circumstances, EntryDraft
 from agent.postings import digest_of, draft_of, papers_of, postings, with_events
 from agent.register import Draft, Register
@@ -116,6 +126,7 @@ class Gathering:
         self._dropped: list[int] = []
         self._retried: list[Retry] = []
         self._marker: int | None = None
+        self._frames: dict[str, bytes] = {}
 
     # --- input ------------------------------------------------------------------------------------------------
 
@@ -182,9 +193,9 @@ class Gathering:
         address = self.around.topics.parse(refused.source)
         return source != FEED and (address is None or address.kind not in NO_REPORTS)
 
-    def tick(self) -> None:
-        """Let the detector and the records know the time."""
-        self.findings(self.around.detector.tick(self.now_s))
+    def tick(self, behind_s: float = 0.0) -> None:
+        """Let the detector and the records know the time, and for how long reports may have been lying unread."""
+        self.findings(self.around.detector.tick(self.now_s, behind_s))
         self.event(DeadlinePassed(self.now_s))
 
     def findings(self, findings: Iterable[Finding]) -> None:
@@ -221,6 +232,10 @@ class Gathering:
 
     # --- output -----------------------------------------------------------------------------------------------
 
+    def frame(self, unit: str, body: bytes) -> None:
+        """Which records the unit's frame held; kept with its cursor, so of units inside tracking zones only."""
+        self._frames[unit] = body
+
     def commit(self) -> Commit | None:
         """What must be written; None if nothing of this batch is durable."""
         batch = Commit(
@@ -236,6 +251,7 @@ class Gathering:
             refusals=tuple(self._refusals),
             telemetry=tuple(self.sightings.rows(self.touched)),
             papers=tuple(self._papers),
+            frames=tuple(FrameRow(unit, body) for unit, body in self._frames.items() if unit in self.touched),
             feed_marker=self._marker,
             circumstances=self.around.circumstances,
         )

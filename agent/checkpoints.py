@@ -22,6 +22,9 @@ from agent.risk.client import CustomsClient, Verdict, verdict
 PATH = "/v1/checkpoints"
 TIMEOUT_S, LOOK_EVERY_S = 3.0, 1.0
 """Of one try to hand a head over, and how often it is seen whether one is due, wall seconds."""
+PAUSE_S = 1.0
+"""From one head that customs has taken to the next, wall seconds: under load a head is signed with each commit, and
+the newest proves all that those before it would have."""
 LOG = structlog.get_logger()
 
 
@@ -62,6 +65,8 @@ class Checkpoints:
             text = self._store.checkpoint
             if text is not None and (text != self._taken or self.refusal):
                 await self._hand_over(text)
+                if not self.refusal:
+                    await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._news.wait()

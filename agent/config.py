@@ -220,6 +220,8 @@ class OperatorTable(Table, frozen=True):
 
     units: tuple[str, ...] = ()
     """Unit ids; empty = any unit that has a journey."""
+    phones: bool = False
+    """Its units are phones: where they do not say how accurate a fix is, `detection.accuracy_phone_m` is assumed."""
 
 
 class PolicyConfig(Table, frozen=True):

@@ -27,6 +27,7 @@ from agent.risk.client import CustomsClient, Reply, Verdict, verdict
 from agent.risk.exchange import ActivationAnswer, RiskAnswer, verified_assessment
 from agent.risk.schedule import Asking, Breaker, Do, allow, ended, failed, next_step, sent, succeeded
 
+CUSTOMS_LANES = frozenset({Lane.ACTIVATION, Lane.RISK})
 TOLD_LANES = frozenset({Lane.EVENT, Lane.ALARM})
 TOLD_AT_ONCE = 64
 """Events on their way to the broker at once; below the publisher's window, so that an instruction finds room."""
@@ -111,6 +112,8 @@ class Outbox:
         self._ready: dict[Crew, Ready] = {crew: asyncio.PriorityQueue() for crew in Crew}
         self._waiting: dict[int, float] = {}
         self._late: set[asyncio.Task[None]] = set()
+        self._asleep: dict[Chain, asyncio.TimerHandle] = {}
+        """Chains whose head waits for its next try."""
         self._retained: dict[str, StoredRow] = {}
         self.breaker = Breaker()
         self.customs_reachable = True
@@ -129,7 +132,7 @@ class Outbox:
 
     def oldest_s(self) -> float | None:
         """When the oldest effect not yet done was taken, UTC seconds."""
-        return min(self._waiting.values(), default=None)
+        return next(iter(self._waiting.values()), None)  # they lie in the order in which they came
 
     def retain(self, rows: Iterable[StoredRow]) -> None:
         """Instructions that the broker should hold, as far as it was told before a restart."""
@@ -174,11 +177,19 @@ class Outbox:
         """Let the head of a chain be performed: now, or when its next try is due."""
         wait_s = self._chains[chain][0].next_try_ms / 1000 - self._clock.now_s()
         if wait_s > 0:
-            asyncio.get_running_loop().call_later(self._clock.wall_s(wait_s), self._offer_now, chain)
+            later = asyncio.get_running_loop().call_later(self._clock.wall_s(wait_s), self._offer_now, chain)
+            self._asleep[chain] = later
         else:
             self._offer_now(chain)
 
+    def customs_back(self) -> None:
+        """Customs answers again: what waits for it goes at once, and not up to a minute later."""
+        for chain in [chain for chain in self._asleep if chain[0] in CUSTOMS_LANES]:
+            self._asleep[chain].cancel()
+            self._offer_now(chain)
+
     def _offer_now(self, chain: Chain) -> None:
+        self._asleep.pop(chain, None)
         head = self._chains[chain][0]
         crew = _crew_of(head, self._clock.now_s())
         self._ready[crew].put_nowait((PRIORITY[head.lane], head.outbox_id, chain))

@@ -33,6 +33,9 @@ QUEUE = 2_000
 """Items that may wait for the next batch; the sources then wait themselves."""
 BATCH_ITEMS = 64
 """Items of one batch; an item of MQTT is itself a batch of up to 256 messages."""
+BATCH_MESSAGES = 1_000
+"""A batch takes no further item once it has so many messages: what comes with the next one, such as an answer that a
+lorry waits for, must not wait for long."""
 LONGEST_WAIT_S = 1.0
 """The pipeline looks at the deadlines at least so often, wall seconds, in case the clock was set."""
 WATERMARK_EVERY_S = 1.0
@@ -40,6 +43,8 @@ WATERMARK_EVERY_S = 1.0
 and lines do not run faster with the clock."""
 FULL_AGAIN_S = 0.25
 """A commit for which there is no room is tried again after so long."""
+MOST_BEHIND_S = 60.0
+"""Silence of a unit is put off by so long at most while unread reports may be lying at the broker, seconds of our clock."""
 PARKED = 10_000
 """New work set aside while there is no room; only serial lines, which cannot be stopped, ever reach it."""
 LOG = structlog.get_logger()
@@ -99,6 +104,8 @@ class Outlets:
     """Unit, bootId, `upTo`."""
     decided: Callable[[], None] = lambda: None
     """After each turn, at least once a second: what the roadside outputs show is renewed here and nowhere else."""
+    behind: Callable[[], bool] = lambda: False
+    """Whether reports may have been lying unread at the broker since this was asked."""
 
 
 class Pipeline:
@@ -127,6 +134,8 @@ class Pipeline:
         self.doubts = Doubts()
         self._cut: WhenCut | None = None
         self._parked: deque[Input] = deque()
+        self._abreast_s = clock.now_s()
+        """When all reports had been read for the last time."""
 
     @property
     def waiting(self) -> int:
@@ -197,8 +206,10 @@ class Pipeline:
                 items = [await self._queue.get()]
         except TimeoutError:
             return []
-        while len(items) < BATCH_ITEMS and not self._queue.empty():
+        messages = _messages_of(items[0])
+        while len(items) < BATCH_ITEMS and messages < BATCH_MESSAGES and not self._queue.empty():
             items.append(self._queue.get_nowait())
+            messages += _messages_of(items[-1])
         return items
 
     def _wait_s(self) -> float:
@@ -212,7 +223,7 @@ class Pipeline:
         gathering = self._begin()
         for item in items:
             self._absorb(gathering, item)
-        gathering.tick()
+        gathering.tick(self._behind_s(gathering.now_s))
         await self._commit(gathering)
         for item in items:
             if isinstance(item, Received):
@@ -221,6 +232,13 @@ class Pipeline:
                 item.told.set_result(None)
         self._count(gathering)
         self._mark(gathering)
+
+    def _behind_s(self, now_s: float) -> float:
+        """How long reports may have been lying unread. A unit is not silent because we are slow: without this, notices
+        of silence would cost the time that reading what the units have said takes."""
+        if not self._outlets.behind():
+            self._abreast_s = now_s
+        return min(MOST_BEHIND_S, max(0.0, now_s - self._abreast_s))
 
     def _begin(self) -> Gathering:
         """A batch, under the new zone set if one has come."""
@@ -254,8 +272,10 @@ class Pipeline:
                 gathering.fix(fix, source)
             case Measured(item=Refused() as refused, source=source):
                 gathering.refuse(refused, source)
-            case Reported(items=reports, repeats=repeats):
+            case Reported(items=reports, repeats=repeats, unit=unit, frame=frame):
                 gathering.items(reports, AVL)
+                if frame:
+                    gathering.frame(unit, frame)
                 if repeats:
                     gathering.fixes[AVL, "duplicate"] += repeats
             case Happened():
@@ -323,6 +343,10 @@ class Pipeline:
         """Lowest seq that only memory holds: all that a unit outside the tracking zones has sent last."""
         cursor = self.around.cursors[unit]
         return None if self.around.detector.in_tracking(unit) else cursor.highest
+
+
+def _messages_of(item: Input) -> int:
+    return len(item.batch.messages) if isinstance(item, Received) else 1
 
 
 def _begins_something(item: Input) -> bool:

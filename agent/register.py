@@ -18,6 +18,7 @@ from agent.activation.journey import Journey
 from agent.activation.passage import AT_BOOTH, Passage, row_of
 from agent.instruction.lifecycle import InstructionState
 from agent.journal.batch import RecordRow, RecordTable
+from agent.resting import Journeys
 from agent.sheet import Decision, Record
 from zones.border_zone import BorderZone, ZoneKind, ZoneSet
 from zones.events import Direction
@@ -52,7 +53,7 @@ class Register:
     def __init__(self, zone_set: ZoneSet) -> None:
         self.zone_set = zone_set
         self.passages: dict[str, Passage] = {}
-        self.journeys: dict[str, Journey] = {}
+        self.journeys = Journeys()
         self.instructions: dict[str, InstructionState] = {}
         self.jrns_of_unit: dict[str, set[str]] = defaultdict(set)
         self.jrns_of_vehicle: dict[str, set[str]] = defaultdict(set)
@@ -67,13 +68,32 @@ class Register:
 
     @classmethod
     def loaded(cls, zone_set: ZoneSet, records: Mapping[RecordTable, Mapping[str, bytes]]) -> Register:
-        """From the rows of the store."""
+        """From the rows of the store.
+
+        Raises:
+            msgspec.DecodeError: a row is no record of its table.
+        """
         register = cls(zone_set)
         for table, rows in records.items():
+            if table == "journey":
+                register._lay_journeys(rows)
+                continue
             decoder = msgspec.msgpack.Decoder(KIND_OF[table])
             for body in rows.values():
                 register.put(decoder.decode(body))
         return register
+
+    def _lay_journeys(self, rows: Mapping[str, bytes]) -> None:
+        """All at once: a heap made in one go takes a fraction of one that grows."""
+        for jrn, body in rows.items():
+            outline = self.journeys.lay(jrn, body)
+            for unit in outline.units:
+                self.jrns_of_unit[unit].add(jrn)
+            if vehicle := outline.vehicle:
+                self.jrns_of_vehicle[vehicle].add(jrn)
+            if (due_s := outline.next_due_s) is not None:
+                self._dues.append((due_s, next(self._numbers), Journey, jrn))
+        heapq.heapify(self._dues)
 
     def put(self, record: Record) -> None:
         """Install a record."""
@@ -164,14 +184,18 @@ class Register:
         return len(self.passages) + len(self.journeys) + len(self.instructions)
 
     def _make_dues(self) -> None:
-        """The heap without what is outdated: a record that changes often leaves one deadline each time."""
-        tables = (self.passages, self.journeys, self.instructions)
-        records: Iterator[Record] = itertools.chain.from_iterable(table.values() for table in tables)
-        self._dues = [
+        """The heap without what is outdated: a record that changes often leaves one deadline each time, one at rest
+        has the one it came with."""
+        resting = [due for due in self._dues if due[2] is Journey and self.journeys.rests(due[3])]
+        records: Iterator[Record] = itertools.chain(
+            self.passages.values(), self.journeys.awake(), self.instructions.values()
+        )
+        awake = [
             (record.next_due_s, next(self._numbers), type(record), record.key)
             for record in records
             if record.next_due_s is not None
         ]
+        self._dues = [*resting, *awake]
         heapq.heapify(self._dues)
 
     def _drop_passage(self, key: str) -> None:
@@ -187,14 +211,14 @@ class Register:
 
     def _put_journey(self, journey: Journey) -> None:
         self._drop_journey(journey.key)
-        self.journeys[journey.key] = journey
+        self.journeys.put(journey)
         for unit in journey.declaration.units:
             self.jrns_of_unit[unit].add(journey.key)
         if journey.vehicle:
             self.jrns_of_vehicle[journey.vehicle].add(journey.key)
 
     def _drop_journey(self, jrn: str) -> None:
-        journey = self.journeys.pop(jrn, None)
+        journey = self.journeys.pop(jrn)
         if journey is None:
             return
         for unit in journey.declaration.units:

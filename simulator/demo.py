@@ -46,7 +46,7 @@ from simulator.demo_files import (
     write_lorries,
 )
 from simulator.equipment import OPERATORS
-from simulator.gathering import ended_s, gather, read_log, started_s, with_fixes
+from simulator.gathering import ended_s, gather, patiently, read_log, started_s, with_fixes
 from simulator.identities import DEMO, demo_identities, http_session
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
@@ -409,18 +409,21 @@ class Demo:
             raise PartFailed(f"lorries ended without saying so:\n{self._part('lorries').tail()}")
         await self._settle()
         peaks = {part.name: part.peak_rss_mb for part in self._parts if part.name in ("agent", "customs")}
-        facts = await gather(
-            lorry_log=log,
-            agent_data=self.layout.agent_data,
-            agent_key=self.layout.agent_key,
-            customs_url=self.layout.customs_url,
-            agent_url=self.layout.agent_url,
-            end_s=end_s,
-            wall_seconds=self._clock.wall_s(end_s - start_s),
-            speedup=self.options.speedup,
-            faults=self._chaos.faults if self._chaos else (),
-            peak_rss_mb={**peaks, "broker": self._broker_mb},
-            tls=self._tls,
+        facts = await patiently(
+            lambda: gather(
+                lorry_log=log,
+                agent_data=self.layout.agent_data,
+                agent_key=self.layout.agent_key,
+                customs_url=self.layout.customs_url,
+                agent_url=self.layout.agent_url,
+                end_s=end_s,
+                wall_seconds=self._clock.wall_s(end_s - start_s),
+                speedup=self.options.speedup,
+                faults=self._chaos.faults if self._chaos else (),
+                peak_rss_mb={**peaks, "broker": self._broker_mb},
+                tls=self._tls,
+            ),
+            self._none_failed,
         )
         if self._chaos is not None:
             facts = with_fixes(facts, self._chaos.fixes)

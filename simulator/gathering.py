@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import ssl
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.domain.instruction import DeliveryStage
+from agent.errors import LinkError
 from agent.instruction.lifecycle import InstructionState
 from agent.journal.reader import Reader
 from agent.journal.verify import load_key, verify_entries
@@ -22,6 +26,8 @@ from simulator.identities import http_session
 from simulator.report import ActivationFact, AssessmentFact, Facts, FaultFact, InstructionFact, OfficerFact
 
 TIMEOUT_S = 10.0
+PATIENCE_S, AGAIN_S = 15.0, 0.5
+"""A part that does not answer, because it is starting again for instance, is asked for so long, and how often, seconds."""
 RECEIPTED = frozenset({DeliveryStage.DELIVERED, DeliveryStage.DISPLAYED, DeliveryStage.ACKNOWLEDGED})
 FIXES_METRIC = "borderlane_fixes"
 
@@ -65,16 +71,18 @@ async def gather(
         tls: An auditor's identity, to ask customs and agent with.
 
     Raises:
-        aiohttp.ClientError, TimeoutError: customs or agent does not answer.
+        LinkError: customs or agent does not answer; says what is missing.
         JournalError: the agent's store cannot be read.
     """
     lines = read_log(lorry_log)
     customs = customs_url.rstrip("/")
     async with http_session(tls, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
-        activations = await _all_rows(session, f"{customs}/v1/activations")
-        assessments = await _all_rows(session, f"{customs}/v1/risk-assessments")
-        async with session.get(f"{agent_url.rstrip('/')}/metrics", raise_for_status=True) as answer:
-            fixes = fix_counts(await answer.text())
+        with _missing(f"activations and assessments of customs at {customs}"):
+            activations = await _all_rows(session, f"{customs}/v1/activations")
+            assessments = await _all_rows(session, f"{customs}/v1/risk-assessments")
+        with _missing(f"counts of fixes of the agent at {agent_url}"):
+            async with session.get(f"{agent_url.rstrip('/')}/metrics", raise_for_status=True) as answer:
+                fixes = fix_counts(await answer.text())
     store = read_store(agent_data, agent_key)
     return Facts(
         end_s=end_s,
@@ -95,6 +103,35 @@ async def gather(
         journal_verified=store.verified,
         peak_rss_mb=peak_rss_mb or {},
     )
+
+
+async def patiently(gathering: Callable[[], Awaitable[Facts]], look: Callable[[], None]) -> Facts:
+    """Gather, again and again while somebody does not answer.
+
+    Args:
+        gathering: One try.
+        look: Raises if waiting is no use.
+
+    Raises:
+        LinkError: somebody did not answer for PATIENCE_S; says what is missing.
+    """
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await gathering()
+        except LinkError as error:
+            if time.monotonic() >= deadline_s:
+                raise LinkError(f"no report: {error}, in {PATIENCE_S:g} s of asking") from error
+        look()
+        await asyncio.sleep(AGAIN_S)
+
+
+@contextlib.contextmanager
+def _missing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise LinkError(f"{what}: not to be had: {type(error).__name__} {error}".rstrip()) from error
 
 
 def with_fixes(facts: Facts, more: Mapping[str, int]) -> Facts:

@@ -27,6 +27,9 @@ from zones.fix import Fix, FixType
 
 OUTBOX_FIXES = 3_600
 """Fixes a unit keeps until the watermark covers them: an hour at 1 Hz; then the oldest are given up."""
+AGAIN_MIN_S, AGAIN_MAX_S = 2.0, 60.0
+"""Between two resends of a unit; doubled each time, and back to the first as soon as a watermark confirms something.
+An agent that comes back after a cut has a backlog to work off, and longer the more of it comes twice (choice)."""
 REACTION_S = 0.8
 """From the display to the driver's foot (choice)."""
 DISPLAY_S = 0.25
@@ -70,8 +73,13 @@ class Lorry:
         """Fixes given up because the outbox was full."""
         self._boot_id = boot_id if plan.payload in _WITH_BOOT_ID else None
         self._error = GnssError(plan.receiver, Dice(seed, "gnss", plan.number))
-        self._sequence = 0
+        self._sequence = -1
+        """Number of the newest fix. The first is 0: below another first number the agent would wait for those that
+        are missing, half a minute without a watermark."""
         self._outbox: OrderedDict[int, Fix] = OrderedDict()
+        self._missed_to: int | None = None
+        """Up to here fixes may be lost and are to be sent again."""
+        self._again_s, self._pause_s = -math.inf, AGAIN_MIN_S
         self._shown: dict[str | None, Instruction] = {}
         self._passed_bay = False
         self._seen_at: tuple[Drive, float, tuple[float, float]] | None = None
@@ -101,10 +109,27 @@ class Lorry:
             return
         while self._outbox and next(iter(self._outbox)) <= up_to:
             self._outbox.popitem(last=False)
+            self._pause_s = AGAIN_MIN_S
 
     def unconfirmed(self) -> list[Fix]:
-        """What must be sent again after a reconnect or a new agent, oldest first."""
+        """What no watermark covers yet, oldest first."""
         return list(self._outbox.values())
+
+    def missed(self) -> None:
+        """The connection or the agent is a new one: what was sent so far may not have arrived."""
+        self._missed_to = next(reversed(self._outbox), None)
+
+    def again(self, now_s: float) -> tuple[list[Fix], float | None]:
+        """What is to be sent again now, oldest first; or when to ask next, because the last resend is too fresh."""
+        if self._missed_to is None:
+            return [], None
+        if now_s < self._again_s:
+            return [], self._again_s
+        fixes = [fix for seq, fix in self._outbox.items() if seq <= self._missed_to]
+        self._missed_to = None
+        if fixes:
+            self._again_s, self._pause_s = now_s + self._pause_s, min(2 * self._pause_s, AGAIN_MAX_S)
+        return fixes, None
 
     def gone(self, time_s: float) -> bool:
         """Whether it has left the scene, or its recorded track has ended."""

@@ -99,7 +99,9 @@ class Detector:
         """Of units that are awake, or of which more is known than an anchor."""
         self._timers: list[tuple[float, str]] = []
         self._counts: dict[str, int] = {}
-        self._far = self._steady = 0
+        self._far = self._steady = self._used = 0
+        self._behind_s = 0.0
+        """Of the last `tick`."""
         self._gone_reason = "removed"
         self._verdict = Verdict.ACCEPTED
         self._reason = ""
@@ -156,7 +158,8 @@ class Detector:
     def counters(self) -> dict[str, int]:
         """Fixes by verdict (`accepted`, `held`, `duplicate`, `late`, `refused`); the used also by outcome."""
         counts = dict(self._counts)
-        for name, quick in ((Outcome.REJECTED.value, self._far), (Outcome.STEADY.value, self._steady)):
+        often = (Outcome.REJECTED, self._far), (Outcome.STEADY, self._steady), (Outcome.USED, self._used)
+        for name, quick in ((outcome.value, count) for outcome, count in often if count or outcome is not Outcome.USED):
             counts[name] = counts.get(name, 0) + quick
             counts[Verdict.ACCEPTED.value] = counts.get(Verdict.ACCEPTED.value, 0) + quick
         for verdict in Verdict:
@@ -260,8 +263,10 @@ class Detector:
         if not (box[0] < old_latitude < box[2] and box[1] < old_longitude < box[3]):
             if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
                 return False
-            way = old_latitude, old_longitude, latitude, longitude
-            if not ((box is not NO_BOX and self._free(*way)) or self._clear(*way)):
+            if not (
+                (box is not NO_BOX and self._free(old_latitude, old_longitude, latitude, longitude))
+                or self._clear(old_latitude, old_longitude, latitude, longitude)
+            ):
                 return False
         write_box(self._memory, at + BOX_AT, *box)
         return True
@@ -296,9 +301,8 @@ class Detector:
         ):
             at = self._enlist(fix.unit)
             self._roster.begin(at, fix, self._resting_accuracy_m(fix), index.quiet_box(fix.latitude, fix.longitude))
-            self._outcome, self._reason = Outcome.USED, ""
-            self._count(Outcome.USED.value)
-            self._note(Verdict.ACCEPTED)
+            self._outcome, self._verdict, self._reason = Outcome.USED, _ACCEPTED, ""
+            self._used += 1
             return []
         return self._feed_slowly(fix, None)
 
@@ -423,7 +427,7 @@ class Detector:
             if zone is None or zone.phase is Phase.CANDIDATE:
                 return accuracy_m <= self._config.accuracy_usable_m
         for nearby in place.partial:
-            zone = state.zones.get(nearby.zone.zone.id)
+            zone = state.zones.get(nearby.zone.id)
             if zone is not None and zone.phase is not Phase.CANDIDATE:
                 continue
             deep = nearby.clearance_m(place.x, place.y) >= self._config.inside_factor * accuracy_m
@@ -441,8 +445,12 @@ class Detector:
         state.saw(before, fix)
         if gap is not None:
             keep_gap(self._index, state, gap, fix, reach_m, self._config)
-        self._count(outcome.value)
-        self._note(Verdict.ACCEPTED)
+        if outcome is Outcome.USED:
+            self._used += 1
+            self._verdict = _ACCEPTED
+        else:
+            self._count(outcome.value)
+            self._note(_ACCEPTED)
 
     def _take_late(self, state: UnitState, fix: Fix, out: list[Detected]) -> None:
         gap = collect(self._index, state, fix, self._config)
@@ -457,9 +465,11 @@ class Detector:
     def _after(self, state: UnitState, fix: Fix) -> None:
         """Timers after a fix: it is neither stale nor lost, and something may be due."""
         state.stale = state.lost = False
-        state.last_received_s = max(state.last_received_s, fix.received_s)
-        if state.zones or state.gaps or state.held:
+        received_s = state.last_received_s = max(state.last_received_s, fix.received_s)
+        if state.gaps or state.held:
             self._arm(state, fix.unit)
+        elif state.zones and (state.timer_s is None or state.timer_s > received_s + self._stale_s):
+            self._arm(state, fix.unit)  # else the timer looks at the unit before its silence can say anything
 
     def _arm(self, state: UnitState, unit: str) -> None:
         """Set the unit's timer, if something falls due before it."""
@@ -476,7 +486,7 @@ class Detector:
             due_s = min(due_s, expires_s if gap.due_s is None else gap.due_s)
         if state.zones and not state.lost:
             stale_s, lost_s = self._silence_s(state)
-            due_s = min(due_s, state.last_received_s + (lost_s if state.stale else stale_s))
+            due_s = min(due_s, state.last_received_s + (lost_s if state.stale else stale_s) + self._behind_s)
         return due_s
 
     def _silence_s(self, state: UnitState) -> tuple[float, float]:
@@ -501,8 +511,14 @@ class Detector:
                 heapq.heappush(self._timers, (due_s, unit))
         return None
 
-    def tick(self, now_s: float) -> list[Detected]:
-        """Let time pass: held fixes go, late ones are judged, silence is noticed, but is never an exit."""
+    def tick(self, now_s: float, behind_s: float = 0.0) -> list[Detected]:
+        """Let time pass: held fixes go, late ones are judged, silence is noticed, but is never an exit.
+
+        Args:
+            now_s: UTC seconds.
+            behind_s: How long fixes may have been lying unread: nobody counts as silent for that time.
+        """
+        self._behind_s = behind_s
         out: list[Detected] = []
         while (due_s := self.due_s()) is not None and due_s <= now_s:
             _, unit = heapq.heappop(self._timers)
@@ -527,11 +543,11 @@ class Detector:
             return
         stale_s, lost_s = self._silence_s(state)
         silent_s = now_s - state.last_received_s
-        if now_s >= state.last_received_s + lost_s:
+        if now_s >= state.last_received_s + lost_s + self._behind_s:
             state.stale = state.lost = True
             state.calm = None
             out.append(Notice(NoticeName.LOST, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
-        elif now_s >= state.last_received_s + stale_s and not state.stale:
+        elif now_s >= state.last_received_s + stale_s + self._behind_s and not state.stale:
             state.stale = True
             state.calm = None
             out.append(Notice(NoticeName.STALE, unit, now_s, None, f"no fix for {silent_s:.0f} s"))
@@ -573,8 +589,8 @@ class Detector:
         state.place = place
         members = self._index.containing(fix.latitude, fix.longitude)
         accuracy_m = effective_accuracy_m(fix, self._config)
-        gone = {n.zone.zone.id for n in place.partial if self._left(n.clearance_m(place.x, place.y), accuracy_m)}
-        near = {n.zone.zone.id for n in place.partial} - gone
+        gone = {n.zone.id for n in place.partial if self._left(n.clearance_m(place.x, place.y), accuracy_m)}
+        near = {n.zone.id for n in place.partial} - gone
         self._retire(unit, state, {z for z in state.zones if z not in members and z not in near}, notices)
         if state.inside or accuracy_m <= self._config.accuracy_usable_m:
             self._adopt(unit, state, members, notices)

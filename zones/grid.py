@@ -25,6 +25,8 @@ CELL_M = 200.0
 """Side of a cell; 40 m cells cost 26 times the build time for nothing (design/detection.md section 4)."""
 NEAR_M = 100.0
 """Clearance is exact up to here and says NEAR_M beyond; no accuracy above it is ever usable."""
+MAX_CLEAR_WAY_M = 2.0 * (NEAR_M - EDGE_M)
+"""No point of a shorter way, with the tolerance of an edge, is farther than NEAR_M from its middle."""
 REACH_M = 5_000.0
 """A position off the grid is at least this far from every zone."""
 SPLIT_M = 500.0
@@ -58,11 +60,8 @@ class CompiledZone:
     """Unit vector of the zone's bearing in the frame, (east, north)."""
     order: int
     """TRACKING, ACTIVATION, CONFIRMATION: 0, 1, 2."""
-
-    @property
-    def id(self) -> str:
-        """Zone id."""
-        return self.zone.id
+    id: str
+    """Zone id."""
 
 
 class Nearby(NamedTuple):
@@ -104,7 +103,7 @@ class Place(NamedTuple):
         """Ids of the zones the position is in; the boundary counts as inside."""
         if not self.partial:
             return self.full
-        return self.full.union([n.zone.zone.id for n in self.partial if n.contains(self.x, self.y)])
+        return self.full.union([n.zone.id for n in self.partial if n.contains(self.x, self.y)])
 
 
 NOWHERE = Place(-1, math.nan, math.nan, REACH_M, frozenset(), ())
@@ -146,18 +145,16 @@ class Part:
     def way_is_clear(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
         """Whether no edge of any zone is on the straight way between two positions.
 
-        Every edge that a way of at most twice NEAR_M meets is within NEAR_M of the cell at one of its ends; a
+        Every edge that a way shorter than twice NEAR_M meets is within NEAR_M of the cell its middle lies in; a
         longer way is not judged, and not called clear.
         """
         to_metres = self.frame.to_metres
         x0, y0 = to_metres(latitude, longitude)
         x1, y1 = to_metres(to_latitude, to_longitude)
-        if not abs(x1 - x0) + abs(y1 - y0) <= 2.0 * NEAR_M:  # nor one to NaN
+        if not abs(x1 - x0) + abs(y1 - y0) <= MAX_CLEAR_WAY_M:  # nor one to NaN
             return False
-        cell, to_cell = self._cell(x0, y0), self._cell(x1, y1)
-        if not keeps_clear(self._walls(cell), x0, y0, x1, y1):
-            return False
-        return cell == to_cell or keeps_clear(self._walls(to_cell), x0, y0, x1, y1)
+        walls = self._walls(self._cell(0.5 * (x0 + x1), 0.5 * (y0 + y1)))
+        return not walls or keeps_clear(walls, x0, y0, x1, y1)
 
     def _cell(self, x: float, y: float) -> int:
         """Number of the cell of a point, -1 off the grid."""
@@ -192,7 +189,7 @@ class Part:
         for nearby in self.partial.get(cell, ()):
             if nearby.zone is zone:
                 return nearby.contains(x, y)
-        return zone.zone.id in self.full_sets[self.full_number[cell]]
+        return zone.id in self.full_sets[self.full_number[cell]]
 
     def edges_near(self, zone: CompiledZone, y_low: float, y_high: float) -> Iterable[Edge]:
         """The zone's edges that can meet a band of northings; each at most once."""
@@ -208,7 +205,7 @@ class Part:
         for column in range(int(west // side), int(east // side) + 1):
             for row in range(int(south // side), int(north // side) + 1):
                 for zone in self.blocks.get((column, row), ()):
-                    found[zone.zone.id] = zone
+                    found[zone.id] = zone
         return found.values()
 
     def holds(self, latitude: float, longitude: float) -> bool:
@@ -317,7 +314,7 @@ def compile_zone(
     lon, lat = zone.polygons[0][0][0]
     along = None if zone.bearing is None else unit_vector(frame, lat, lon, zone.bearing)
     by_row = {} if cell_m is None else _by_row(edges, cell_m)
-    return CompiledZone(zone, part, edges, by_row, bounds, along, KIND_ORDER[zone.kind])
+    return CompiledZone(zone, part, edges, by_row, bounds, along, KIND_ORDER[zone.kind], zone.id)
 
 
 def _by_row(edges: tuple[Edge, ...], cell_m: float) -> dict[int, tuple[Edge, ...]]:
@@ -376,7 +373,7 @@ class _Grid:
         for first, last in runs:
             self.occupied[first : last + 1] = True
             covered.update(cell for cell in range(first, last + 1) if cell in near)
-            self._mark_full(zone.zone.id, first, last, near)
+            self._mark_full(zone.id, first, last, near)
         for cell, edges in near.items():
             row, column = divmod(cell, self.width)
             on_edge = column in crossed.get(row, ())

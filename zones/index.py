@@ -65,8 +65,9 @@ class ZoneIndex:
 
     def place(self, latitude: float, longitude: float) -> Place:
         """Which zones a position is in or near, in the frame of its part."""
-        if len(self.parts) == 1:
-            return self.parts[0].place(0, latitude, longitude)
+        parts = self.parts
+        if len(parts) == 1:
+            return parts[0].place(0, latitude, longitude)
         for number, part in enumerate(self.parts):
             if part.holds(latitude, longitude):
                 return part.place(number, latitude, longitude)
@@ -201,7 +202,7 @@ def compile_index(zone_set: ZoneSet, grid_zones: int = GRID_ZONES) -> ZoneIndex:
         build = build_part if len(zone_set.zones) <= grid_zones else build_tree_part
         part, compiled = build(len(parts), frame, group.zones, group.west0, box)
         parts.append(part)
-        zones.update((zone.zone.id, zone) for zone in compiled)
+        zones.update((zone.id, zone) for zone in compiled)
     lowest = min((abs(lat) for z in zone_set.zones for _, lat in _positions(z)), default=0.0)
     lowest = max(0.0, lowest - 0.1)
     scale = MAX_DEGREE_M * math.cos(math.radians(lowest)) * LENGTH_SLACK

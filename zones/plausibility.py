@@ -91,7 +91,8 @@ def effective_accuracy_m(fix: Fix, config: DetectionConfig) -> float:
             return config.accuracy_phone_m if fix.phone else config.accuracy_default_m
         better = fix.fix_type is FixType.DGNSS or fix.fix_type is FixType.RTK
         accuracy_m = fix.hdop * (config.hdop_dgnss_m if better else config.hdop_m)
-    return max(accuracy_m, config.accuracy_floor_m)
+    floor_m = config.accuracy_floor_m
+    return accuracy_m if accuracy_m > floor_m else floor_m
 
 
 def usable(fix: Fix, accuracy_m: float, config: DetectionConfig) -> bool:

@@ -73,7 +73,19 @@ class QuietMap:
         width = self.width
         on_map = 0 <= row < self.height and 0 <= column < width
         rings = self.rings[row * width + column] if on_map else self.off_rings
-        return self._box(row, column, rings, longitude - offset + self.west) if rings else NO_BOX
+        if not rings:
+            return NO_BOX
+        pad_lat, pad_lon = self.pads[rings]
+        south, d_lat, d_lon, west = self.south, self.d_lat, self.d_lon, longitude - offset + self.west
+        box = (
+            south + (row - rings + 1) * d_lat + pad_lat,
+            west + (column - rings + 1) * d_lon + pad_lon,
+            south + (row + rings) * d_lat - pad_lat,
+            west + (column + rings) * d_lon - pad_lon,
+        )
+        if box[0] < -90.0 or box[1] < -180.0 or box[2] > 90.0 or box[3] > 180.0:
+            return max(box[0], -90.0), max(box[1], -180.0), min(box[2], 90.0), min(box[3], 180.0)
+        return box
 
     def is_free(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
         """Whether no edge is in any cell about the straight way between two positions.
@@ -100,18 +112,6 @@ class QuietMap:
                 return False
             row += 1
         return True
-
-    def _box(self, row: int, column: int, rings: int, base: float) -> Box:
-        pad_lat, pad_lon = self.pads[rings]
-        box = (
-            self.south + (row - rings + 1) * self.d_lat + pad_lat,
-            base + (column - rings + 1) * self.d_lon + pad_lon,
-            self.south + (row + rings) * self.d_lat - pad_lat,
-            base + (column + rings) * self.d_lon - pad_lon,
-        )
-        if box[0] < -90.0 or box[1] < -180.0 or box[2] > 90.0 or box[3] > 180.0:
-            return max(box[0], -90.0), max(box[1], -180.0), min(box[2], 90.0), min(box[3], 180.0)
-        return box
 
     def clearance_m(self, latitude: float, longitude: float) -> float:
         """No edge of a zone is nearer than this; 0 = perhaps one is."""

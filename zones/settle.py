@@ -12,7 +12,7 @@ from zones.fix import Fix
 from zones.grid import NEAR_M, CompiledZone, Nearby, Place
 from zones.index import ZoneIndex, meets
 from zones.membership import EDGE_M, Edge, Membership, classify, clearance_m, moves_away
-from zones.plausibility import DetectionConfig, effective_accuracy_m, usable
+from zones.plausibility import DetectionConfig, usable
 from zones.segment import (
     Crossing,
     Leg,
@@ -61,6 +61,9 @@ class Step:
     in_zone: bool = False
     """The fix lies in a zone; known once settled."""
 
+    anchor_accuracy_m: float = 0.0
+    """Of the anchor, where there is a leg."""
+
     _contacts: list[Contact] | None = None
 
     def contacts(self) -> list[Contact]:
@@ -70,13 +73,16 @@ class Step:
         return self._contacts
 
     def _found(self) -> list[Contact]:
-        place, zones, open_zones = self.place, self.index.zones, self.state.zones
-        x, y = place.x, place.y
-        found: list[Contact] = [(zones[zone_id], True, None) for zone_id in place.full]
-        found += [(nearby.zone, nearby.contains(x, y), nearby) for nearby in place.partial]
+        _, x, y, _, full, partial = self.place
+        zones, open_zones = self.index.zones, self.state.zones
+        found: list[Contact] = [(zones[zone_id], True, None) for zone_id in full] if full else []
+        for nearby in partial:
+            found.append((nearby.zone, nearby.contains(x, y), nearby))
         if open_zones:
-            met = {contact[0].zone.id for contact in found}
-            found += [(zones[zone_id], False, None) for zone_id in open_zones if zone_id not in met]
+            met = [contact[0].id for contact in found]
+            for zone_id in open_zones:
+                if zone_id not in met:
+                    found.append((zones[zone_id], False, None))
         return found
 
     def here(self) -> Crossing:
@@ -87,7 +93,7 @@ class Step:
 def would_change(step: Step) -> bool:
     """Whether settling the fix would change the state of any zone, or find a passage."""
     for zone, inside, _ in step.contacts():
-        state = step.state.zones.get(zone.zone.id)
+        state = step.state.zones.get(zone.id)
         was_in = state is not None and (state.phase is Phase.IN or state.run > 0)
         if inside is not was_in:
             return True
@@ -101,7 +107,7 @@ def settle(step: Step) -> None:
     found = step.contacts()
     passed = list(_passed_zones(step)) if step.passes else ()
     for zone, inside, nearby in found:
-        zone_state = state.zones.get(zone.zone.id)
+        zone_state = state.zones.get(zone.id)
         if inside:
             step.in_zone = True
             _inside(step, zone, zone_state, nearby)
@@ -154,7 +160,7 @@ def _inside(step: Step, zone: CompiledZone, zone_state: ZoneState | None, nearby
     clearance = NEAR_M if nearby is None else nearby.clearance_m(step.place.x, step.place.y)
     sure = _membership(step, True, clearance) is Membership.INSIDE
     if zone_state is None:
-        zone_state = state.zones[zone.zone.id] = _candidate(step, zone, clearance)
+        zone_state = state.zones[zone.id] = _candidate(step, zone, clearance)
     elif zone_state.run == 0:
         _restart_run(step, zone, zone_state, clearance)
     else:
@@ -196,12 +202,12 @@ def _restart_run(step: Step, zone: CompiledZone, state: ZoneState, clearance: fl
 
 def _note_anchor(step: Step, state: ZoneState) -> None:
     if step.leg is not None:
-        state.note(step.state.fix, effective_accuracy_m(step.state.fix, step.config))
+        state.note(step.state.fix, step.anchor_accuracy_m)
 
 
 def _entry(step: Step, zone: CompiledZone, clearance: float) -> tuple[Crossing, bool]:
     """Where the path came into the zone, and whether it was simply found there; `clearance` of the fix, metres."""
-    hint = step.hints.get(zone.zone.id)
+    hint = step.hints.get(zone.id)
     if step.found:
         return step.here(), True
     if hint is not None:
@@ -240,7 +246,7 @@ def _outside(step: Step, zone: CompiledZone, zone_state: ZoneState, nearby: Near
     zone_state.note(step.fix, step.accuracy_m)
     if not out:
         return
-    del step.state.zones[zone.zone.id]
+    del step.state.zones[zone.id]
     if zone_state.phase is Phase.CANDIDATE:
         _end_candidate(step, zone, zone_state)
     else:
@@ -268,12 +274,12 @@ def _is_out(step: Step, zone_state: ZoneState, nearby: Nearby | None, was_out: b
 
 def _exit(step: Step, zone: CompiledZone) -> Crossing:
     """Last crossing outwards. Without a leg: where the unit was last seen inside."""
-    hint = step.hints.get(zone.zone.id)
+    hint = step.hints.get(zone.id)
     if hint is not None:
         return hint
     if step.leg is not None:
         return exit_on(spans(step.index, zone, step.leg, False, _edges_near(step, zone)), step.leg)
-    anchor, zone_state = step.state, step.state.zones[zone.zone.id]
+    anchor, zone_state = step.state, step.state.zones[zone.id]
     if anchor.blind:
         return zone_state.entry
     last = anchor.placed(step.index)
@@ -294,7 +300,7 @@ def _end_stay(step: Step, zone: CompiledZone, zone_state: ZoneState) -> None:
     direction = _exit_direction(step, zone, at)
     event = _event(step.index, zone, EventName.EXITED, at, Kind.FIX, direction, step.fix, zone_state.evidence)
     step.out.append(event)
-    step.state.note_passage(Passage(zone.zone.id, zone_state.entry.time_s, at.time_s, zone_state.kind))
+    step.state.note_passage(Passage(zone.id, zone_state.entry.time_s, at.time_s, zone_state.kind))
 
 
 def _announce_pass(
@@ -308,7 +314,7 @@ def _announce_pass(
 ) -> None:
     for name, at in ((EventName.ENTERED, start), (EventName.EXITED, end)):
         step.out.append(_event(step.index, zone, name, at, kind, direction, step.fix, evidence))
-    step.state.note_passage(Passage(zone.zone.id, start.time_s, end.time_s, kind))
+    step.state.note_passage(Passage(zone.id, start.time_s, end.time_s, kind))
 
 
 def _event(
@@ -323,7 +329,7 @@ def _event(
 ) -> DetectionEvent:
     return DetectionEvent(
         event=name,
-        zone_id=zone.zone.id,
+        zone_id=zone.id,
         unit=fix.unit,
         time=at.time_s,
         detected_at=fix.time_s,
@@ -344,24 +350,23 @@ def _passed_zones(step: Step) -> Iterator[tuple[CompiledZone, list[Span]]]:
     leg, state = step.leg, step.state
     if leg is None or not state.known or not step.passes:
         return
-    known = {zone.zone.id for zone, is_inside, _ in step.contacts() if is_inside}.union(state.zones)
+    known = [*state.zones, *[zone.id for zone, is_inside, _ in step.contacts() if is_inside]]
     for zone in _on_the_way(step, leg, known):
         found = spans(step.index, zone, leg, False, _edges_near(step, zone))
         if found or _through_tunnel(step, zone):
             yield zone, found
 
 
-def _on_the_way(step: Step, leg: Leg, known: set[str]) -> list[CompiledZone]:
+def _on_the_way(step: Step, leg: Leg, known: list[str]) -> list[CompiledZone]:
     """Zones whose bounds meet the leg, but for the known ones."""
     if step.length_m > 2.0 * NEAR_M:
         about = step.index.zones_about(step.place.part, leg.x0, leg.y0, leg.x1, leg.y1)
-        return [zone for zone in about if zone.zone.id not in known]
-    x0, y0, x1, y1 = leg.x0, leg.y0, leg.x1, leg.y1
+        return [zone for zone in about if zone.id not in known]
     met: list[CompiledZone] = []
     for nearby in (*step.place.partial, *step.state.placed(step.index).partial):
         zone = nearby.zone
-        if zone.zone.id not in known and meets(zone.bounds, x0, y0, x1, y1):
-            known.add(zone.zone.id)
+        if zone.id not in known and meets(zone.bounds, leg.x0, leg.y0, leg.x1, leg.y1):
+            known.append(zone.id)
             met.append(zone)
     return met
 
@@ -384,8 +389,7 @@ def _passed(step: Step, zone: CompiledZone, found: list[Span]) -> None:
     start = leg.at(found[0][0] if found else 0.5)
     end = leg.at(found[-1][1] if found else 0.5)
     direction = direction_of(zone, leg.x1 - leg.x0, leg.y1 - leg.y0, config)
-    anchor = step.state.fix
-    anchor_accuracy_m = effective_accuracy_m(anchor, config)
+    anchor, anchor_accuracy_m = step.state.fix, step.anchor_accuracy_m
     evidence = [
         Evidence(anchor.seq, anchor.time_s, anchor_accuracy_m),
         Evidence(step.fix.seq, step.fix.time_s, step.accuracy_m),
@@ -400,7 +404,7 @@ def _passed(step: Step, zone: CompiledZone, found: list[Span]) -> None:
     elif _beyond_m(zone, leg.x0, leg.y0) + _beyond_m(zone, leg.x1, leg.y1) <= config.speed_gate_mps * step.dt_s:
         name = NoticeName.POSSIBLE_PASSAGE
         reason = f"{step.dt_s:.0f} s and {step.length_m:.0f} m between two fixes, the zone lies between them"
-        step.out.append(Notice(name, step.fix.unit, start.time_s, zone.zone.id, reason, direction))
+        step.out.append(Notice(name, step.fix.unit, start.time_s, zone.id, reason, direction))
 
 
 def _through_tunnel(step: Step, zone: CompiledZone) -> bool:

@@ -168,7 +168,9 @@ def make_step(
         fix.latitude,
         fix.longitude,
     )
-    return Step(index, config, state, fix, place, accuracy_m, out, leg, length_m, dt_s)
+    this = Step(index, config, state, fix, place, accuracy_m, out, leg, length_m, dt_s)
+    this.anchor_accuracy_m = effective_accuracy_m(anchor, config)
+    return this
 
 
 def _trust(this: Step) -> Trust:
@@ -187,7 +189,7 @@ def _trust(this: Step) -> Trust:
 def _grade_since(this: Step, since_s: float) -> Trust:
     state, config = this.state, this.config
     dt_s = this.fix.time_s - since_s
-    accuracy_m = effective_accuracy_m(state.fix, config)
+    accuracy_m = this.anchor_accuracy_m if this.leg is not None else effective_accuracy_m(state.fix, config)
     speed_mps = step_speed_mps(this.length_m, accuracy_m, this.accuracy_m, dt_s)
     previous_mps = state.step_m / state.step_dt_s if state.step_dt_s > 0.0 else None
     return grade_step(speed_mps, dt_s, faster_reported_mps(state.fix, this.fix), previous_mps, config)
@@ -203,14 +205,14 @@ def _open_branch(this: Step, leap: bool) -> None:
     in_zone = False
     for zone, inside, _ in this.contacts():
         in_zone = in_zone or inside
-        zone_state = state.zones.get(zone.zone.id)
+        zone_state = state.zones.get(zone.id)
         was_in = zone_state is not None and (zone_state.phase is Phase.IN or zone_state.run > 0)
         if this.leg is not None and inside is not was_in:
             found = spans(this.index, zone, this.leg, inside)
-            hints[zone.zone.id] = entry_on(found, this.leg) if inside else exit_on(found, this.leg)
+            hints[zone.id] = entry_on(found, this.leg) if inside else exit_on(found, this.leg)
         if leap and inside and zone.zone.kind is ZoneKind.ACTIVATION:
             reason = "a position no vehicle could have reached"
-            this.out.append(Notice(NoticeName.SUSPECT_INSIDE, fix.unit, fix.time_s, zone.zone.id, reason))
+            this.out.append(Notice(NoticeName.SUSPECT_INSIDE, fix.unit, fix.time_s, zone.id, reason))
     needed = config.suspect_fixes if leap else config.uncorroborated_fixes
     branch = Branch(fix, needed, leap, this.length_m, 1, [fix] if in_zone else [], hints)
     state.branch, state.calm = branch, None

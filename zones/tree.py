@@ -84,7 +84,7 @@ class TreePart:
                 if west - NEAR_M <= x <= east + NEAR_M and south - NEAR_M <= y <= north + NEAR_M:
                     found.append(zones[number])
         if len(found) > 1:
-            found.sort(key=lambda zone: self.order[zone.zone.id])
+            found.sort(key=lambda zone: self.order[zone.id])
         return found
 
     def way_is_clear(self, latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> bool:
@@ -130,8 +130,8 @@ class TreePart:
 
     def zones_about(self, west: float, south: float, east: float, north: float) -> Iterable[CompiledZone]:
         """Zones whose bounds may meet a box, metres."""
-        found = {zone.zone.id: zone for zone in self._meeting(west, south, east, north)}
-        return sorted(found.values(), key=lambda zone: self.order[zone.zone.id])
+        found = {zone.id: zone for zone in self._meeting(west, south, east, north)}
+        return sorted(found.values(), key=lambda zone: self.order[zone.id])
 
     def holds(self, latitude: float, longitude: float) -> bool:
         """Whether a position may be near a zone of this part."""
@@ -168,7 +168,7 @@ def build_tree_part(
         tuple(sorted({side for side, _, _ in squares})),
         {square: (b"".join(_BOUNDS.pack(*zone.bounds) for zone in met), tuple(met)) for square, met in squares.items()},
         build_quiet_map(degree_edges(zones, west0), west0, box),
-        {zone.zone.id: place for place, zone in enumerate(compiled)},
+        {zone.id: place for place, zone in enumerate(compiled)},
     )
     return part, compiled
 

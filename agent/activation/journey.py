@@ -182,17 +182,27 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     def vehicle(self) -> str | None:
         """Vehicle key as text, or None if plate or nationality cannot be read."""
         means = self.declaration.active_border_transport_means
-        key = vehicle_key(means.identification_number, means.nationality)
-        return str(key) if key else None
+        return vehicle_text(means.identification_number, means.nationality)
 
     @property
     def next_due_s(self) -> float | None:
         """Earliest of expiry, T21's limit and being forgotten."""
-        lost_due_s = None
-        if self.lost_s is not None and self.stage is JourneyStage.CONFIRMED:
-            lost_due_s = self.lost_s + LOST_LIMIT_S
-        expires_s = self.expires_s if self.stage in BEFORE_LOCK else None
-        return min((due for due in (expires_s, lost_due_s, self.forget_s) if due is not None), default=None)
+        return due_s(self.stage, self.lost_s, self.expires_s, self.forget_s)
+
+
+def vehicle_text(plate: str, nationality: str) -> str | None:
+    """Vehicle key as text, or None if plate or nationality cannot be read."""
+    key = vehicle_key(plate, nationality)
+    return str(key) if key else None
+
+
+def due_s(
+    stage: JourneyStage, lost_s: float | None, expires_s: float | None, forget_s: float | None
+) -> float | None:
+    """When a journey of these times falls due next, UTC seconds; None = never."""
+    lost_due_s = lost_s + LOST_LIMIT_S if lost_s is not None and stage is JourneyStage.CONFIRMED else None
+    open_until_s = expires_s if stage in BEFORE_LOCK else None
+    return min((due for due in (open_until_s, lost_due_s, forget_s) if due is not None), default=None)
 
 
 def vehicle_of(declaration: TransportDeclaration) -> Vehicle:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from agent.errors import LinkError
-from agent.ingest.resends import Resends
+from agent.ingest.resends import Resends, encode_keys
 from agent.ingest.wire import Refused, fix_of_position, refused
 from firmware_bridge.avl import AvlFrame, record_key
 from firmware_bridge.avl_server import AvlServer, Place
@@ -41,6 +41,9 @@ class Reported:
     repeats: int
     """Records that had been taken before."""
     told: asyncio.Future[None]
+    unit: str = ""
+    frame: bytes = b""
+    """Which records the unit sent; empty if it was refused."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Display:
     language: str
 
 
+NO_FRAMES: Mapping[str, bytes] = {}
 Submit = Callable[[Reported], Awaitable[None]]
 """Hands a frame to the pipeline; waits while its queue is full."""
 
@@ -80,6 +84,7 @@ class AvlSource:
         shown: What a unit's display should show now; None = nothing, or it has none.
         on_shown: Called when a unit has confirmed a text.
         now_s: Clock of the run, UTC seconds; dates of the units are checked against it.
+        frames: Newest frame of each unit before a restart, as stored.
         server: Bounds for `AvlServer`, where they are not its own.
     """
 
@@ -90,6 +95,7 @@ class AvlSource:
         shown: Callable[[str], Display | None],
         on_shown: Callable[[Display], None],
         now_s: Callable[[], float],
+        frames: Mapping[str, bytes] = NO_FRAMES,
         **server: float,
     ) -> None:
         self.plan, self._submit, self._now_s = plan, submit, now_s
@@ -97,6 +103,7 @@ class AvlSource:
         self._units = {imei: imei if unit == OWN_NAME else unit for imei, unit in plan.units.items()}
         self._imeis = {unit: imei for imei, unit in self._units.items()}
         self._resends = Resends()
+        self._resends.remember({unit: body for unit, body in frames.items() if unit in self._imeis})
         self._asked: dict[str, tuple[Display, float]] = {}
         """By unit: the text it was sent last and has not answered, and when, loop time."""
         self._confirmed: dict[str, tuple[str, int]] = {}
@@ -146,7 +153,7 @@ class AvlSource:
         fresh = {key: report for key, report in zip(keys, reports, strict=True) if not self._resends.knows(unit, key)}
         items: list[Fix | Refused] = [self._item(unit, report) for report in fresh.values()]
         items += [self._refused(event) for event in frame.events if isinstance(event, Refusal)]
-        await self._on_disk(items, len(reports) - len(fresh))
+        await self._on_disk(items, len(reports) - len(fresh), unit, encode_keys(keys))
         self._resends.took(unit, keys)
 
     async def refuse(self, imei: str | None, refusal: Refusal) -> None:
@@ -154,11 +161,11 @@ class AvlSource:
         log.info("frame_refused", listener=self.name, unit_id=self._units.get(imei or ""), reason=refusal.reason)
         await self._on_disk([self._refused(refusal)], 0)
 
-    async def _on_disk(self, items: list[Fix | Refused], repeats: int) -> None:
+    async def _on_disk(self, items: list[Fix | Refused], repeats: int, unit: str = "", frame: bytes = b"") -> None:
         if not items and not repeats:
             return
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._submit(Reported(tuple(sorted(items, key=_order)), repeats, told))
+        await self._submit(Reported(tuple(sorted(items, key=_order)), repeats, told, unit, frame))
         await told
 
     def _item(self, unit: str, report: PositionReport) -> Fix | Refused:

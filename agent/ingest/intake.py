@@ -119,9 +119,15 @@ def restored(
     last_fix_ms: int,
     now_s: float,
 ) -> Cursor:
-    """A cursor from the journal. Its gaps count as just opened, since units now send again."""
+    """A cursor from the journal.
+
+    Its young gaps count as just opened, since units now send again. One that had held the watermark back for its time
+    stays given up: what lay in it was said to be processed, no unit keeps it, and the watermark would go back.
+    """
     now_ms = round(now_s * 1000)
-    return Cursor(unit, boot_id, highest, tuple(Gap(first, last, now_ms) for first, last, _ in gaps), last_fix_ms)
+    given_up_ms = last_fix_ms - round(GAP_PATIENCE_S * 1000)
+    kept = tuple(Gap(first, last, at_ms if at_ms <= given_up_ms else now_ms) for first, last, at_ms in gaps)
+    return Cursor(unit, boot_id, highest, kept, last_fix_ms)
 
 
 def _plausible(fix_ms: int, now_ms: int) -> int:

@@ -29,6 +29,8 @@ WINDOW = 1_000
 HEARTBEAT_LOST_S = 3.0
 """Own heartbeat, one a second through the broker, missing for so long = broker lost."""
 WATCH_S = 0.5
+FULL_SHARE = 0.9
+"""Of the window: with so much unacknowledged the broker may be holding more back."""
 
 log = structlog.get_logger()
 
@@ -105,6 +107,8 @@ class MqttSource:
         self._unacknowledged: set[int] = set()
         """Message ids of this connection; NATS sends a message under its old id again after 2 s, and an agent that is
         slow for a moment would otherwise have everything twice and be slower still."""
+        self._most_in_hand = 0
+        """Messages unacknowledged at once since `was_full` was asked."""
         self._wake = asyncio.Event()
         self._wake_pending = False
         self._closed = False
@@ -154,6 +158,11 @@ class MqttSource:
     def waiting(self) -> int:
         """Messages received and not yet handed out."""
         return len(self._waiting)
+
+    def was_full(self) -> bool:
+        """Whether the window was as good as used up at any time since this was asked: the broker may hold more."""
+        most, self._most_in_hand = self._most_in_hand, len(self._unacknowledged)
+        return most >= FULL_SHARE * self.window
 
     def heartbeat_age_s(self) -> float:
         """Seconds since the own heartbeat was last heard, on the monotonic clock."""
@@ -278,6 +287,7 @@ class MqttSource:
             self.repeated += 1
             return True
         self._unacknowledged.add(message.mid)
+        self._most_in_hand = max(self._most_in_hand, len(self._unacknowledged))
         return False
 
     def _wake_up(self) -> None:

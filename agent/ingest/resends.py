@@ -1,13 +1,17 @@
 """Which records of a telematics unit were taken before: it sends a frame again until its answer arrives.
 
-In memory, in front of the stored cursor (`intake`), which remembers fewer of a unit without seq, and after a
-restart alone. What slips through both is harmless by `activationId` (design/firmware-bridge.md section 6).
+In memory, in front of the stored cursor (`intake`), which remembers fewer of a unit without seq. A restart brings back
+the newest frame of each unit inside a tracking zone, the one that a unit may not have heard an answer to. What slips
+through both is harmless by `activationId` (design/firmware-bridge.md section 6).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+import msgspec
 
 Key = tuple[int, int]
 """Fix time in milliseconds and check sum of a record."""
@@ -15,6 +19,20 @@ MAX_RECORDS = 1_024
 """Remembered of one unit: four full frames."""
 MAX_UNITS = 4_096
 """Units remembered, twice as many as may be connected to a listener; the one unheard of longest goes first."""
+
+
+def encode_keys(keys: Iterable[Key]) -> bytes:
+    """Keys of a frame as they are stored: a time and a check sum of 16 bits each, no position."""
+    return msgspec.msgpack.encode(tuple(keys))
+
+
+def decode_keys(body: bytes) -> tuple[Key, ...]:
+    """The keys of a stored frame.
+
+    Raises:
+        ValueError: these are none.
+    """
+    return msgspec.msgpack.decode(body, type=tuple[Key, ...])
 
 
 class Resends:
@@ -26,6 +44,15 @@ class Resends:
 
     def __len__(self) -> int:
         return len(self._units)
+
+    def remember(self, frames: Mapping[str, bytes]) -> None:
+        """Take stored frames, by unit, as at a start; one that cannot be read is one that was not seen.
+
+        It is then taken once more, which detector and activationId make harmless.
+        """
+        for unit, body in frames.items():
+            with suppress(ValueError):
+                self.took(unit, decode_keys(body))
 
     def knows(self, unit: str, key: Key) -> bool:
         """Whether this record was taken, as far as is remembered."""

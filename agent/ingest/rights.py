@@ -72,7 +72,10 @@ def inbound_of(config: Config) -> Inbound:
     """What a configuration lets in."""
     mqtt = config.mqtt
     operators = {name: frozenset(operator.units) for name, operator in config.operators.items()}
-    return Inbound(Topics(mqtt.prefix), mqtt.owntracks, mqtt.traccar_topic, mqtt.flespi_topic, operators)
+    phones = frozenset(name for name, operator in config.operators.items() if operator.phones)
+    return Inbound(
+        Topics(mqtt.prefix), mqtt.owntracks, mqtt.traccar_topic, mqtt.flespi_topic, operators, phone_operators=phones
+    )
 
 
 def broker_tls(

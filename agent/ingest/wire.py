@@ -5,7 +5,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -54,6 +54,13 @@ class Inbound:
     """Units each telematics platform may report, empty set = any. No entry at all: any operator may."""
     signing_keys: Mapping[str, Mapping[str, Ed25519PublicKey]] = field(default_factory=dict)
     """By unit, then key id: the keys of units that must sign their positions."""
+    phone_operators: frozenset[str] = frozenset()
+    """Of the operators: those whose units are phones, whatever way their reports come."""
+
+    @cached_property
+    def phone_units(self) -> frozenset[str]:
+        """Units that are listed for an operator of phones."""
+        return frozenset().union(*(self.operators.get(name, ()) for name in self.phone_operators))
 
     def filters(self) -> tuple[tuple[str, int], ...]:
         """Subscriptions of the agent: filter and QoS. Disjoint: brokers deliver once for each."""
@@ -209,11 +216,12 @@ def decode_message(inbound: Inbound, topic: str, payload: bytes, received_s: flo
             body = _unsigned(inbound, unit, topic, payload)
             if isinstance(body, Refused):
                 return [body]
-            return list(decode_positions(body, unit_from_topic=unit, received_s=received_s, source=topic))
+            items = decode_positions(body, unit_from_topic=unit, received_s=received_s, source=topic)
+            return list(_as_phones(items) if unit in inbound.phone_units else items)
         case Address(Kind.POSITIONS, operator):
             return list(_operator_positions(inbound, operator, topic, payload, received_s))
         case Address(Kind.OWNTRACKS | Kind.TRACCAR | Kind.FLESPI as kind, _):
-            return list(_platform_positions(kind, topic, payload, received_s))
+            return list(_platform_positions(inbound, kind, topic, payload, received_s))
         case Address(Kind.RECEIPT, unit):
             receipt = _message(Receipt, topic, payload)
             return [receipt if isinstance(receipt, Refused) else UnitReceipt(unit, receipt)]
@@ -460,7 +468,13 @@ def _operator_positions(
         return [refused("unknown_operator", f"expected one of {known}", topic, payload)]
     allowed = inbound.operators.get(operator, frozenset())
     items = decode_positions(payload, unit_from_topic=None, received_s=received_s, source=topic)
-    return [_reportable(inbound, allowed, item, topic) for item in items]
+    taken = [_reportable(inbound, allowed, item, topic) for item in items]
+    return _as_phones(taken) if operator in inbound.phone_operators else taken
+
+
+def _as_phones(items: list[Fix | Refused]) -> list[Fix | Refused]:
+    """The same fixes, as of phones: a report does not say what took it."""
+    return [msgspec.structs.replace(item, phone=True) if isinstance(item, Fix) else item for item in items]
 
 
 def _reportable(inbound: Inbound, allowed: frozenset[str], item: Fix | Refused, topic: str) -> Fix | Refused:
@@ -477,7 +491,9 @@ def _reportable(inbound: Inbound, allowed: frozenset[str], item: Fix | Refused, 
 _PLATFORMS = {Kind.OWNTRACKS: decode_owntracks, Kind.TRACCAR: decode_traccar, Kind.FLESPI: decode_flespi}
 
 
-def _platform_positions(kind: Kind, topic: str, payload: bytes, received_s: float) -> list[Fix | Refused]:
+def _platform_positions(
+    inbound: Inbound, kind: Kind, topic: str, payload: bytes, received_s: float
+) -> list[Fix | Refused]:
     """Reports of an adapter; OwnTracks names the unit by its topic, the platforms in the report."""
     items: list[Fix | Refused] = []
     for event in _PLATFORMS[kind](payload, topic):
@@ -486,7 +502,8 @@ def _platform_positions(kind: Kind, topic: str, payload: bytes, received_s: floa
         elif not UNIT_FORM.fullmatch(event.unit or ""):
             items.append(refused("no_unit", "unit: expected 1 to 64 of A-Z a-z 0-9 . _ -", topic, payload))
         else:
-            items.append(fix_of_position(event, event.unit or "", received_s, topic, phone=kind is Kind.OWNTRACKS))
+            phone = kind is Kind.OWNTRACKS or event.unit in inbound.phone_units
+            items.append(fix_of_position(event, event.unit or "", received_s, topic, phone=phone))
     return _by_time(items)
 
 

@@ -103,6 +103,14 @@ class RefusalRow:
     length: int
 
 
+class FrameRow(msgspec.Struct, frozen=True, gc=False):
+    """Which records the newest frame of a unit held: it sends the frame again until it hears an answer."""
+
+    unit: str
+    body: bytes
+    """`agent.ingest.resends.encode_keys`."""
+
+
 class TelemetryRow(msgspec.Struct, frozen=True, gc=False):
     """What one batch brought of one unit inside tracking zones; encrypted by the store as it is written."""
 
@@ -142,6 +150,7 @@ class Commit:
     refusals: tuple[RefusalRow, ...] = ()
     telemetry: tuple[TelemetryRow, ...] = ()
     papers: tuple[PaperRow, ...] = ()
+    frames: tuple[FrameRow, ...] = ()
     feed_marker: int | None = None
     circumstances: Circumstances = field(default_factory=Circumstances)
 
@@ -228,6 +237,8 @@ class Loaded:
 
     cursors: tuple[CursorRow, ...]
     unit_states: Mapping[str, bytes]
+    frames: Mapping[str, bytes]
+    """Keys of the newest frame of a unit."""
     records: Mapping[RecordTable, Mapping[str, bytes]]
     feed_marker: int
     outbox: tuple[StoredRow, ...]

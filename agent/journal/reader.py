@@ -267,6 +267,7 @@ class Reader:
         return Loaded(
             cursors=self.cursors(),
             unit_states=dict(self._rows("SELECT key, body FROM unit_state")),
+            frames=dict(self._rows("SELECT key, body FROM last_frame")),
             records={table: self.records(table) for table in RECORD_TABLES},
             feed_marker=self.feed_marker(),
             outbox=self.outbox_pending(),

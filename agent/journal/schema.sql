@@ -155,5 +155,10 @@ CREATE TABLE IF NOT EXISTS paper (
     at_ms         INTEGER NOT NULL,
     body          BLOB NOT NULL
 ) STRICT;
+-- The newest frame of a unit that connects by itself, by keys of its records: it sends one again until it is answered.
+CREATE TABLE IF NOT EXISTS last_frame (
+    key  TEXT PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT;
 CREATE INDEX IF NOT EXISTS paper_by_key ON paper (key_id);
 CREATE INDEX IF NOT EXISTS paper_key_by_age ON paper_key (newest_ms);

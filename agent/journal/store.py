@@ -45,7 +45,7 @@ from agent.journal.batch import (
 )
 from agent.journal.entry import Circumstances, Entry, EntryDraft, Link, Writer, build, follow, parse, seal
 from agent.journal.evidence import KeyRing, Purged, write_telemetry
-from agent.journal.examine import faults_at_start
+from agent.journal.examine import LookingOver, faults_at_start, looking_over
 from agent.journal.merkle import CompactRange, checkpoint_due, sign_checkpoint
 from agent.journal.papers import write_papers
 from agent.journal.reader import Reader
@@ -155,6 +155,8 @@ class Store:
         self._connection, self._reader, self._promised = files.connection, files.reader, files.promised
         self._signing, self._clock, self._writer = signing, signing.clock, signing.writer
         self._head = head
+        self._found = head.tree
+        """As it was when the journal was opened."""
         self._keys = keys
         self._retention = retention
         self._failure: JournalError | None = None
@@ -289,6 +291,29 @@ class Store:
             JournalError: as for `commit`.
         """
         return await self._run(self._writing, lambda: self._sign_due(at_once))
+
+    async def look_over(self, pause_s: float) -> int:
+        """Hash all of a long journal, as a start has no time to; returns how many entries. Call it once.
+
+        What does not fit the signed tree head ends the writing, and the next start puts the journal aside.
+
+        Args:
+            pause_s: Between one page and the next.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        task = await self._run(self._reading, lambda: self._read(self._looking_over))
+        while task is not None and not task.ended:
+            if fault := await self._run(self._reading, lambda: self._read(task.go_on)):
+                self._failure = self._failure or JournalError(f"{self._folder}: journal is damaged: {fault}")
+                self._suspect()
+                return 0
+            await asyncio.sleep(pause_s)
+        return self._found.size if task is not None else 0
+
+    def _looking_over(self) -> LookingOver | None:
+        return looking_over(self._folder, self._reader, self._found)
 
     async def come_round(self) -> None:
         """Return once the writing thread has done all it had to: it lives, and no sync hangs."""
@@ -497,8 +522,11 @@ class Store:
     def _suspect_if_damaged(self, error: apsw.Error) -> None:
         """Leave word for the next start, which then reads every page."""
         if page_check.is_damage(error):
-            with contextlib.suppress(OSError):
-                (self._folder / database.SUSPECT_NAME).touch()
+            self._suspect()
+
+    def _suspect(self) -> None:
+        with contextlib.suppress(OSError):
+            (self._folder / database.SUSPECT_NAME).touch()
 
     def _roll_back(self) -> None:
         self._keys.drop()

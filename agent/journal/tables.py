@@ -53,6 +53,7 @@ def write_state(connection: apsw.Connection, batch: Commit) -> None:
         [(row.unit, row.boot_id, row.highest, _json(row.gaps), row.last_fix_ms) for row in batch.cursors],
     )
     _put_all(connection, "unit_state", [(state.unit, state.body) for state in batch.unit_states])
+    _put_all(connection, "last_frame", [(frame.unit, frame.body) for frame in batch.frames])
     for table in RECORD_TABLES:
         _put_all(connection, table, [(record.key, record.body) for record in batch.records if record.table == table])
     connection.executemany(
@@ -66,7 +67,7 @@ def write_state(connection: apsw.Connection, batch: Commit) -> None:
 
 _PUT = "INSERT INTO {} (key, body) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
 _FORGET = "DELETE FROM {} WHERE key = ?"
-_KEYED_TABLES = ("unit_state", *RECORD_TABLES)
+_KEYED_TABLES = ("unit_state", "last_frame", *RECORD_TABLES)
 
 
 def _put_all(connection: apsw.Connection, table: str, rows: list[tuple[str, bytes | None]]) -> None:

@@ -7,7 +7,8 @@ import base64
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,17 @@ from agent.errors import AlreadyRunning, JournalError
 from simulator.customs.feedback import Count, Counters, Key
 
 T = TypeVar("T")
+Pending = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+"""Work that waits for its transaction, and who waits for it."""
+Outcome = tuple[Any, Exception | None]
+"""What a work has given, or why it failed."""
 
 SCHEMA_VERSION = 1
 WAL_PAGES = 1_000
 """Pages in the write-ahead log before it is folded in: 4 MB."""
 BUSY_MS = 5_000
+WORKS_AT_ONCE = 64
+"""Requests that share one transaction, and so one wait for the disk."""
 MAX_PAGE = 1_000
 """Rows of one page of any feed."""
 
@@ -166,6 +173,7 @@ class Store:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _locked(folder)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="customs-db")
+        self._pending: deque[Pending] = deque()
         try:
             self._db = _opened(folder / "customs.sqlite")
         except apsw.Error as error:
@@ -173,28 +181,47 @@ class Store:
             raise JournalError(f"{folder}/customs.sqlite: cannot be opened: {error}") from error
 
     async def write(self, work: Callable[[], T]) -> T:
-        """Run work in one transaction; it is on disk when this returns.
+        """Run work in a transaction, which it may share with others; it is on disk when this returns.
 
         Raises:
             JournalError: the database refused; nothing of the work has happened.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.write_now, work)
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[T] = loop.create_future()
+        self._pending.append((work, told))
+        self._thread.submit(self._write_pending, loop)
+        return await told
 
-    def write_now(self, work: Callable[[], T]) -> T:
-        """`write`, from the thread that owns the database."""
+    def _write_pending(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What has come together while the disk was busy, in one transaction; later turns may find nothing left."""
+        group = [self._pending.popleft() for _ in range(min(WORKS_AT_ONCE, len(self._pending)))]
+        if not group:
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                done = work()
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+            outcomes = [self._apart(work) for work, _ in group]
             self._db.execute("COMMIT")
         except apsw.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise JournalError(f"customs.sqlite: {error}") from error
-        return done
+            outcomes = [(None, JournalError(f"customs.sqlite: {error}"))] * len(group)
+        loop.call_soon_threadsafe(_tell, [told for _, told in group], outcomes)
+
+    def _apart(self, work: Callable[[], Any]) -> Outcome:
+        """One work of a group: if it fails, nothing of it stays and the others go on."""
+        self._db.execute("SAVEPOINT work")
+        try:
+            outcome: Outcome = work(), None
+        except apsw.Error as error:
+            if not self._db.in_transaction:  # a full disk, say, has undone the whole group
+                raise
+            outcome = None, JournalError(f"customs.sqlite: {error}")
+        except Exception as error:
+            outcome = None, error
+        if outcome[1] is not None:
+            self._db.execute("ROLLBACK TO work")
+        self._db.execute("RELEASE work")
+        return outcome
 
     async def read(self, work: Callable[[], T]) -> T:
         """Run work that only reads, in turn with the writes."""
@@ -490,6 +517,16 @@ class Store:
 
     def _one(self, sql: str, *values: str | int) -> tuple[Any, ...]:
         return next(iter(self._db.execute(sql, values)))
+
+
+def _tell(waiting: Sequence[asyncio.Future[Any]], outcomes: Sequence[Outcome]) -> None:
+    for told, (done, error) in zip(waiting, outcomes, strict=True):
+        if told.done():  # who waited has gone
+            continue
+        if error is None:
+            told.set_result(done)
+        else:
+            told.set_exception(error)
 
 
 def _ms(time_s: float) -> int:

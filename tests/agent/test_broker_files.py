@@ -15,7 +15,7 @@ def test_nats_conf_says_what_the_design_asks_for() -> None:
     conf = nats_conf(SETTINGS)
     for line in (
         'server_name: "borderlane-box-1"', 'listen: "127.0.0.1:4222"', 'listen: "127.0.0.1:1883"',
-        'store_dir: "/run/store"', "sync_interval: always", 'ack_wait: "2s"', "max_ack_pending: 1000",
+        'store_dir: "/run/store"', "sync_interval: always", 'ack_wait: "2s"', "max_ack_pending: 3000",
         "max_payload: 262144",
     ):  # fmt: skip
         assert line in conf

@@ -24,6 +24,7 @@ from agent.journal.batch import (
     ActivationRow,
     Commit,
     CursorRow,
+    FrameRow,
     OutboxRow,
     PaperRow,
     RecordRow,
@@ -98,6 +99,7 @@ def batch_of(number: int) -> Commit:
         dropped=(first_row - 3 * ROWS_A_COMMIT,) if number % 6 == 5 else (),
         refusals=(RefusalRow("mqtt", "t", "BAD", b"%02d" % (number % 3), 9),),
         papers=(PaperRow(jrn, "RISK_REQUEST", b"r" * 300, name),),
+        frames=(FrameRow(unit, b"f" * (10 + number)),),
         telemetry=(TelemetryRow(unit, b"fix" * 50, ends=number % 4 == 3),),
         feed_marker=number,
     )
@@ -131,6 +133,7 @@ _PICTURE = {
     "activations": "SELECT activation_id, jrn, unit FROM activation ORDER BY activation_id",
     "cursors": "SELECT * FROM cursor ORDER BY unit",
     "states": "SELECT * FROM unit_state ORDER BY key",
+    "frames": "SELECT * FROM last_frame ORDER BY key",
     "journeys": "SELECT * FROM journey ORDER BY key",
     "crossings": "SELECT * FROM crossing ORDER BY key",
     "instructions": "SELECT * FROM instruction ORDER BY key",

@@ -62,7 +62,7 @@ def driven(plan=REGULAR, until_s=30.0):
 
 def test_fixes_are_numbered_without_holes_and_kept():
     lorry, fixes = driven()
-    assert [fix.seq for fix in fixes] == list(range(1, len(fixes) + 1))
+    assert [fix.seq for fix in fixes] == list(range(len(fixes)))
     assert {fix.boot_id for fix in fixes} == {"boot"}
     assert lorry.unconfirmed() == fixes
 
@@ -73,7 +73,7 @@ def test_only_what_lies_above_the_highest_watermark_is_sent_again(marks):
     lorry, fixes = driven()
     for up_to in marks:
         lorry.confirmed("boot", up_to)
-    assert [fix.seq for fix in lorry.unconfirmed()] == [f.seq for f in fixes if f.seq > max(marks, default=0)]
+    assert [fix.seq for fix in lorry.unconfirmed()] == [f.seq for f in fixes if f.seq > max(marks, default=-1)]
 
 
 def test_a_watermark_of_an_earlier_start_confirms_nothing():
@@ -88,7 +88,39 @@ def test_the_outbox_is_bounded_and_loses_the_oldest():
         lorry.measure(at_s)
     kept = lorry.unconfirmed()
     assert len(kept) == OUTBOX_FIXES
-    assert lorry.dropped == kept[0].seq - 1 > 0
+    assert lorry.dropped == kept[0].seq > 0
+
+
+def test_what_was_missed_is_sent_again_once_and_then_less_and_less_often():
+    lorry, fixes = driven()
+    assert lorry.again(START_S) == ([], None)
+    lorry.missed()
+    assert lorry.again(START_S) == (fixes, None)
+    assert lorry.again(START_S) == ([], None)  # nothing new has happened
+    sent_s, pauses = START_S, []
+    for _ in range(7):
+        lorry.missed()
+        none, later_s = lorry.again(sent_s)
+        assert none == []
+        assert lorry.again(later_s) == (fixes, None)
+        pauses.append(later_s - sent_s)
+        sent_s = later_s
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    lorry.confirmed("boot", fixes[-3].seq)
+    lorry.missed()
+    assert lorry.again(sent_s + 60.0) == (fixes[-2:], None)
+    lorry.missed()
+    assert lorry.again(sent_s + 60.0) == ([], sent_s + 62.0)
+
+
+def test_what_was_measured_on_the_new_connection_is_not_sent_twice():
+    lorry, fixes = driven()
+    lorry.missed()
+    assert lorry.again(START_S) == (fixes, None)
+    lorry.missed()
+    later = [taken[1] for at_s in (START_S + 100.0, START_S + 101.0) if (taken := lorry.measure(at_s))]
+    lorry.confirmed("boot", fixes[-2].seq)
+    assert later and lorry.again(START_S + 10.0) == ([fixes[-1]], None)
 
 
 def test_units_without_numbers_keep_nothing():

@@ -179,12 +179,11 @@ async def killed_over(box: Box, units: int, messages: int, agent_kills: int, bro
     return {"sent": convoy.sent, "told": len(convoy.tokens)}
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("kind", "messages", "agent_kills", "broker_kills"),
     [
-        ("nats", 10_000, 20, 5),
-        ("mosquitto", 5_000, 6, 5),
+        pytest.param("nats", 10_000, 20, 5, marks=pytest.mark.timeout(600)),
+        pytest.param("mosquitto", 5_000, 6, 5, marks=pytest.mark.timeout(600)),
         pytest.param("nats", 100_000, 200, 50, marks=[pytest.mark.nightly, pytest.mark.timeout(3_600)]),
         pytest.param("mosquitto", 100_000, 200, 50, marks=[pytest.mark.nightly, pytest.mark.timeout(3_600)]),
     ],

@@ -487,6 +487,20 @@ def test_state_survives_a_restart_and_a_stranger_does_not():
             other.restore("u", bad)
 
 
+def test_a_stored_unit_whose_held_fix_lay_outside_waits_for_nothing():
+    """The position outside is not stored; a due time without it would keep `tick` busy for ever."""
+    detector = Detector(INDEX)
+    feed_all(detector, [fix(-1_900 - 20 * k, t=k, seq=k) for k in range(5)])
+    detector.feed(fix(-2_040, t=6, seq=7))
+    assert detector.due_s() == T0 + 9
+    value = detector.dump("u")
+    assert value is not None
+    other = Detector(INDEX)
+    other.restore("u", value)
+    assert other.due_s() == T0 + 14  # when its silence is noticed
+    assert notices(other.tick(T0 + 14)) == [NoticeName.STALE]
+
+
 def test_nothing_is_stored_of_a_unit_outside_and_forget_forgets():
     detector = Detector(INDEX)
     feed_all(detector, [fix(-4_000, t=0), fix(-3_990, t=1)])

@@ -56,6 +56,7 @@ async def site_of(roadside: Roadside, units: dict[str, str] | None = None, **bou
         lambda _: site.display,
         lambda one: site.shown.append(one),
         roadside.clock.now_s,
+        roadside.loaded.frames,
         **bounds,
     )
     site = Site(roadside, pipeline, source)
@@ -148,6 +149,19 @@ async def test_after_a_restart_a_frame_sent_again_changes_nothing(open_roadside:
         assert site.fixes == {"duplicate": 20} and site.telemetry() == before
 
 
+async def test_a_long_frame_is_known_after_a_restart_although_the_cursor_forgot_some_of_it(
+    open_roadside: Open, hand_clock: HandClock
+) -> None:
+    fixes = as_driven(hand_clock)[-100:]
+    async with site_of(open_roadside()) as site, line_to(site) as line:
+        await site.pipeline.record(expected())
+        await line.send(fixes)
+        assert site.fixes == {"accepted": 100}
+    async with site_of(open_roadside()) as site, line_to(site) as line:
+        await line.send(fixes)
+        assert site.fixes == {"duplicate": 100}
+
+
 async def test_outside_every_zone_is_counted_answered_and_leaves_no_trace(
     roadside: Roadside, hand_clock: HandClock
 ) -> None:
@@ -156,7 +170,7 @@ async def test_outside_every_zone_is_counted_answered_and_leaves_no_trace(
         await line.send(fixes)
         assert site.fixes == {"accepted": len(fixes)} and site.telemetry() == 0
         with Reader.open(roadside.folder) as reader:
-            assert reader.cursors() == ()
+            assert reader.cursors() == () and reader.load_state().frames == {}
 
 
 async def test_a_commit_that_fails_answers_nothing(roadside: Roadside, hand_clock: HandClock) -> None:

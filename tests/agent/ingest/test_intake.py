@@ -58,6 +58,22 @@ def test_a_cursor_from_the_journal_judges_as_before(seqs: list[int], cut: int) -
     assert (after.highest, stored_gaps(after)) == (whole.highest, stored_gaps(whole))
 
 
+def test_a_restart_takes_no_watermark_back() -> None:
+    """A unit whose numbers begin at 1 leaves a gap at 0 that nobody will ever fill."""
+    _, cursor = feed(*(fix(seq, NOW_S + seq, received_s=NOW_S + seq) for seq in range(1, 50)))
+    assert watermark(cursor, None, NOW_S + 29.0) is None
+    assert watermark(cursor, None, NOW_S + 49.0) == 49
+    again = restored("U-1", "b1", cursor.highest, stored_gaps(cursor), cursor.last_fix_ms, NOW_S + 60.0)
+    assert watermark(again, None, NOW_S + 60.0) == 49
+
+
+def test_a_young_gap_waits_on_after_a_restart_however_long_it_took() -> None:
+    _, cursor = feed(*(fix(seq, NOW_S + seq, received_s=NOW_S + seq) for seq in (0, 1, 2, 5, 6)))
+    again = restored("U-1", "b1", cursor.highest, stored_gaps(cursor), cursor.last_fix_ms, NOW_S + 600.0)
+    assert watermark(again, None, NOW_S + 620.0) == 2
+    assert watermark(again, None, NOW_S + 631.0) == 6
+
+
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=60), st.none() | st.integers(0, 60))
 @settings(max_examples=150)
 def test_the_watermark_never_covers_what_is_not_processed(seqs: list[int], held: int | None) -> None:

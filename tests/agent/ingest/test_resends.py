@@ -5,7 +5,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.ingest.resends import MAX_RECORDS, MAX_UNITS, Resends
+from agent.ingest.resends import MAX_RECORDS, MAX_UNITS, Resends, decode_keys, encode_keys
 
 KEYS = st.tuples(st.integers(0, 40), st.integers(0, 3))
 FRAMES = st.lists(st.tuples(st.sampled_from("abcdef"), st.lists(KEYS, max_size=8)), max_size=60)
@@ -44,3 +44,24 @@ def test_the_bounds_hold_a_full_listener() -> None:
     assert len(resends) == MAX_UNITS
     assert not resends.knows("u9", (9, 0)) and resends.knows(f"u{MAX_UNITS}", (MAX_UNITS, 0))
     assert not resends.knows("u10", (4, 0)) and resends.knows("u10", (5, 0))
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.lists(KEYS, max_size=8)))
+def test_stored_frames_are_known_again(frames: dict[str, list[tuple[int, int]]]) -> None:
+    resends = Resends()
+    resends.remember({unit: encode_keys(keys) for unit, keys in frames.items()})
+    for unit in "abc":
+        assert all(resends.knows(unit, key) for key in frames.get(unit, ()))
+        assert not resends.knows(unit, (99, 99))
+
+
+@given(st.binary(max_size=20))
+def test_a_stored_frame_that_cannot_be_read_is_one_that_was_not_seen(body: bytes) -> None:
+    resends = Resends()
+    resends.remember({"a": body})
+    try:
+        keys = decode_keys(body)
+    except ValueError:
+        keys = ()
+    assert len(resends) == bool(keys) or keys == ()
+    assert all(resends.knows("a", key) for key in keys)

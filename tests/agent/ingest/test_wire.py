@@ -31,6 +31,7 @@ from agent.ingest.wire import (
 )
 from firmware_bridge.messages import PositionReport
 from zones.fix import Fix, FixType
+from zones.plausibility import DetectionConfig, effective_accuracy_m
 
 NOW_S = 1_795_000_000.0
 TOPICS = Topics()
@@ -259,6 +260,30 @@ def test_a_unit_with_a_key_must_sign_and_a_signature_holds_for_its_topic_only() 
     assert reason(answer(good[:50])) == "bad_signature"
     assert reason(answer(good, TOPICS.position("U-2"))) == "no_signing_key"
     assert reason(answer(json.dumps([report(unit="U-1")]).encode(), TOPICS.positions("op"))) == "unsigned"
+
+
+def test_units_of_an_operator_of_phones_are_phones_whatever_way_their_reports_come() -> None:
+    units = frozenset({"U-1"})
+    inbound = Inbound(
+        TOPICS,
+        traccar_topic="traccar",
+        operators={"app": units, "fitted": frozenset({"U-2"}), "any": frozenset()},
+        phone_operators=frozenset({"app", "any"}),
+    )
+    traccar = {"device": {"uniqueId": "U-1"}, "position": {"fixTime": "2026-11-18T08:26:40Z", "latitude": 47.6, "longitude": 8.5}}
+
+    def phones(message: object, topic: str) -> list[bool]:
+        return [item.phone for item in by_json(message, topic, inbound) if isinstance(item, Fix)]
+
+    assert phones([report(unit="U-1")], TOPICS.positions("app")) == [True]
+    assert phones([report(unit="U-9")], TOPICS.positions("any")) == [True]
+    assert phones([report(unit="U-2")], TOPICS.positions("fitted")) == [False]
+    assert phones(report(), TOPICS.position("U-1")) == [True]
+    assert phones(report(), TOPICS.position("U-2")) == [False]
+    assert phones(traccar, "traccar") == [True]
+    assert reason(by_json([report(unit="U-2")], TOPICS.positions("app"), inbound)) == "unit_not_of_operator"
+    unknown = by_json([report(unit="U-1", accuracy=0)], TOPICS.positions("app"), inbound)
+    assert [effective_accuracy_m(fix, DetectionConfig()) for fix in unknown if isinstance(fix, Fix)] == [30.0]
 
 
 def test_owntracks_reports_become_fixes_of_user_and_device() -> None:
