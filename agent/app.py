@@ -365,14 +365,14 @@ class App:
         return recorder
 
     def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
-        tls = None
+        tls = self.tls.server if self.tls and table.certificates else None
         if table.tls_certificate:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             try:
                 tls.load_cert_chain(self.folder / table.tls_certificate, secret_file(table.tls_key, self.folder))
             except (OSError, ValueError, ConfigError) as error:  # ssl.SSLError is an OSError
                 raise ConfigError(f"listener[{number}].tls_certificate: cannot be used: {error}") from error
-        return ListenerPlan(table.protocol, table.host, table.port, table.units, table.udp, tls)
+        return ListenerPlan(table.protocol, table.host, table.port, table.units, table.udp, tls, table.certificates)
 
     # --- running ----------------------------------------------------------------------------------------------
 

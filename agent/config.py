@@ -178,6 +178,8 @@ class ListenerTable(Table, frozen=True):
     """Take UDP packets on the same port as well (teltonika)."""
     private_network: bool = False
     """The line is private (APN, VPN, loopback); else a TLS certificate is required."""
+    certificates: bool = False
+    """TLS with the certificates of [tls], and each unit shows one in its own name."""
     tls_certificate: str = ""
     tls_key: str = ""
     """PEM files for TLS on the TCP port, relative to the configuration file."""
@@ -199,14 +201,16 @@ class ListenerTable(Table, frozen=True):
         return [
             (self.protocol not in LISTENER_PROTOCOLS, f"protocol: expected one of {', '.join(LISTENER_PROTOCOLS)}"),
             (
-                not (self.private_network or has_tls),
-                "units are not authenticated: expected private_network = true, or tls_certificate and tls_key",
+                not (self.private_network or has_tls or self.certificates),
+                "units are not authenticated: expected private_network = true, certificates = true,"
+                " or tls_certificate and tls_key",
             ),
             (
                 bool(self.tls_certificate) != bool(self.tls_key),
                 "tls_certificate and tls_key: expected both or neither",
             ),
             (self.udp and not teltonika, "udp: only teltonika has UDP packets"),
+            (self.certificates and has_tls, "certificates: takes those of [tls], expected no tls_certificate besides"),
             (self.udp and not self.private_network, "udp: not encrypted, expected private_network = true"),
             (bool(self.display) and not teltonika, "display: only teltonika takes commands"),
             (bool(self.display) and "{text}" not in self.display, "display: expected {text} in it"),
@@ -345,7 +349,7 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
     """
     config = parse_tables(text, source, Config, CHOICES, environment or {})
     faults = [*_port_faults(config.serial), *_output_faults(config), *capture_faults(config)]
-    faults += [*http_faults(config.http, config.tls), *_mqtt_faults(config)]
+    faults += [*http_faults(config.http, config.tls), *_mqtt_faults(config), *_listener_faults(config)]
     if faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
     return config
@@ -355,6 +359,12 @@ def http_faults(http: HttpTable, tls: TlsTable) -> Iterator[str]:
     """Where nobody is asked who he is, only this machine may reach the service."""
     if http.host not in LOOPBACK and not tls.ca:
         yield f"http.host: {http.host!r} without [tls], expected one of {', '.join(LOOPBACK)}"
+
+
+def _listener_faults(config: Config) -> Iterator[str]:
+    for number, listener in enumerate(config.listener):
+        if listener.certificates and not config.tls.ca:
+            yield f"listener[{number}].certificates: true without [tls], expected ca, certificate and key there"
 
 
 def _mqtt_faults(config: Config) -> Iterator[str]:

@@ -186,7 +186,7 @@ def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
     return f"""
 [[listener]]
 port = {layout.ports.avl}
-private_network = true
+{"certificates" if layout.tls else "private_network"} = true
 display = "{{text}}"
 language = "de"
 units = {{ {known} }}

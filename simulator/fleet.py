@@ -335,7 +335,8 @@ class Fleet:
         def on_text(text: str) -> None:
             self._note("display", lorry, text=text)
 
-        unit = AvlUnit(*self.around.avl, imei_of(lorry.plan.number), on_text)
+        tls = client_of(self.around.identities, Holder(lorry.plan.unit))
+        unit = AvlUnit(*self.around.avl, imei_of(lorry.plan.number), on_text, tls)
         self._avl[lorry.plan.unit] = unit
         unit.start()
 

@@ -170,8 +170,9 @@ UNITS = 'units = { "352093086403655" = "lorry-7" }'
     ("lines", "said"),
     [
         ("port = 5027", "Object missing required field `units`"),
-        (f"port = 5027\n{UNITS}", "units are not authenticated: expected private_network = true, or tls_certificate"),
+        (f"port = 5027\n{UNITS}", "units are not authenticated: expected private_network = true, certificates = true"),
         (f"port = 5027\n{UNITS}\ntls_key = 'k.pem'", "units are not authenticated"),
+        (f"port = 5027\n{UNITS}\ncertificates = true", "without [tls]"),
         (f"port = 5027\n{UNITS}\nprivate_network = true\ntls_key = 'k.pem'", "expected both or neither"),
         (f"port = 5027\n{UNITS}\ntls_key = 'k'\ntls_certificate = 'c'\nudp = true", "udp: not encrypted"),
         (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'gt06'", "expected one of teltonika, ruptela"),
