@@ -7,9 +7,10 @@ READY_DEV := $(VENV)/.ready-dev
 LOCK := .ci/requirements.txt
 LOCK_DEV := .ci/requirements-dev.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-DEBIAN := mosquitto mosquitto-clients socat gpsd-tools python3-gps strace gcc libc6-dev
+DEBIAN := mosquitto mosquitto-clients socat gpsd-tools python3-gps strace gcc libc6-dev chromium fonts-dejavu-core
 
-.PHONY: demo test check bench bench-peers reliability risk-eval nightly clean lock zones debian-parts
+.PHONY: demo test check bench bench-peers reliability risk-eval risk-train nightly clean lock zones debian-parts
+.PHONY: demo test check bench bench-peers bench-pages screens reliability risk-eval nightly clean lock zones debian-parts
 
 # The lock files carry a hash of every package; nothing else is installed.
 $(READY): $(LOCK) pyproject.toml
@@ -58,11 +59,29 @@ bench-peers: $(READY)
 	cd benchmarks/peers && npm ci --omit=dev
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
+# The control room's page with 20,000 vehicles, and what 20 pages cost the server; needs chromium.
+bench-pages: $(READY_DEV) debian-parts
+	$(BIN)/python -m benchmarks.pages $(ARGS)
+
+# Pictures of the pages, of a running demo; needs chromium.
+screens: $(READY_DEV) debian-parts
+	$(BIN)/python -m benchmarks.screens
+
 # Both models on labelled declarations, scored on a later period; DATA is a folder with train.csv.gz and valid.csv.gz.
 DATA ?= ../shared/data/risk
 risk-eval: $(READY)
 	$(BIN)/borderlane rules eval --train $(DATA)/train.csv.gz --test $(DATA)/valid.csv.gz --model default $(ARGS)
 	$(BIN)/borderlane rules eval --train $(DATA)/train.csv.gz --test $(DATA)/valid.csv.gz --model boosted $(ARGS)
+
+# The shipped models anew, from the same data: parties get other numbers first, lorries carry the later period.
+RISK_MODELS := simulator/customs/models
+risk-train: $(READY)
+	$(BIN)/borderlane rules rename $(DATA)/train.csv.gz --out $(RISK_MODELS)/.train.csv.gz
+	$(BIN)/borderlane rules rename $(DATA)/valid.csv.gz --out $(RISK_MODELS)/declarations.csv.gz
+	for model in default boosted; do \
+	  $(BIN)/borderlane rules train --train $(RISK_MODELS)/.train.csv.gz --model $$model --chf-of-price 0.0006 \
+	    --out $(RISK_MODELS) || exit; done
+	rm $(RISK_MODELS)/.train.csv.gz
 
 # Kills, power cuts and damaged files by enumeration; writes docs/reliability.md. `ARGS=--full`: as far as nightly goes.
 reliability: $(READY_DEV) debian-parts

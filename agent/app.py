@@ -30,8 +30,10 @@ from agent.activation.events import (
     ReceiptArrived,
     ReferenceTaken,
 )
+from agent.activation.matching import CLOSE_PAIRS
 from agent.batch import FEED, Surroundings
 from agent.booth import Booth
+from agent.casework import Casework
 from agent.checkpoints import Checkpoints
 from agent.clock import SteadyClock
 from agent.condition import Condition, Parts
@@ -46,6 +48,7 @@ from agent.domain.routing import Assessment, ConditionalAnswer
 from agent.domain.signed import BadSignature
 from agent.domain.times import rfc3339
 from agent.errors import AgentError, ConfigError, JournalError, JournalFull, LinkError, PeerError
+from agent.explain import Rules
 from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
@@ -77,11 +80,13 @@ from agent.status.live import Metrics
 from agent.tls import Tls, open_tls
 from agent.watchdog import Watchdog, Watched
 from agent.web import EventStream, ProblemError, StreamEvent, run
+from agent.whereabouts import Whereabouts
 from firmware_bridge.capture import SUFFIX, VERSION, Header, Recorder
 from zones.catalogue import parse_zone_set, read_zone_bytes, shipped_bytes, zone_set_digest
 from zones.detector import Detector
 from zones.errors import ZoneError
 from zones.index import ZoneIndex, compile_index
+from zones.zone_file import encode_zone_set
 
 if TYPE_CHECKING:
     from agent.ingest.ais_source import AisVessels
@@ -306,6 +311,8 @@ class App:
             recorders=self._recorders,
         )
 
+        self._whereabouts = Whereabouts(self.register)
+        self._casework = Casework.of(self.folder / self.config.agent.data_dir, self._rules)
         self._watchdog = Watchdog(Watched(source, store.come_round))
         data = self.folder / self.config.agent.data_dir
         self._reference = ReferenceData(data, self.parts.feed, self._authority, self.clock, self._reference_taken)
@@ -642,14 +649,31 @@ class App:
         """The HTTP application over this agent."""
         seen = Desk(
             status=lambda: self.condition.status(self.parts),
-            rows=lambda keys: desk.rows(self.register, keys),
-            detail=lambda key: desk.detail(self.register, key),
+            rows=lambda keys: desk.rows(self.register, keys, self._handle),
+            detail=lambda key: desk.detail(self.register, key, self._handle),
             ready=lambda: self.condition.ready(self.parts),
             override=self._override,
             stream=self.stream,
             metrics=self.metrics,
+            positions=self._positions,
+            declarations=lambda: desk.declarations(self.register),
+            zones=lambda: encode_zone_set(self.parts.pipeline.around.detector.index.zone_set),
+            explain=self._casework.explain,
+            proof=self._casework.proof,
         )
         return agent_application(seen, self.version, certificate_access if self.tls else None)
+
+    def _handle(self, unit: str) -> int | None:
+        """A unit's number on the map, while it is inside a tracking zone."""
+        return self._whereabouts.handle(unit) if unit in self.parts.pipeline.around.last else None
+
+    def _positions(self, since_ms: int) -> bytes:
+        return self._whereabouts.frame(self.parts.pipeline.around.last, self.clock.now_s(), since_ms)
+
+    def _rules(self) -> Rules:
+        around = self.parts.pipeline.around
+        close = frozenset().union(*CLOSE_PAIRS)
+        return Rules(around.detector.index, around.circumstances.zone_set_sha256 or "", close=close.__contains__)
 
     async def _override(self, key: str, request: OverrideRequest, action: Action, role: str) -> bool:
         if key not in self.register.journeys and key not in self.register.instructions:

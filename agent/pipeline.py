@@ -44,7 +44,7 @@ and lines do not run faster with the clock."""
 FULL_AGAIN_S = 0.25
 """A commit for which there is no room is tried again after so long."""
 MOST_BEHIND_S = 60.0
-"""Silence of a unit is put off by so long at most while unread reports may be lying at the broker, seconds of our clock."""
+"""Silence of a unit is put off by so long at most while reports may be lying unread at the broker (choice)."""
 PARKED = 10_000
 """New work set aside while there is no room; only serial lines, which cannot be stopped, ever reach it."""
 LOG = structlog.get_logger()

@@ -12,7 +12,7 @@ PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
 }
-_STYLE = (
+PAGE_STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}"
     "section{border-top:1px solid #ccc;padding:.5rem 0}code,pre{font:14px/1.4 ui-monospace,monospace}"
     "pre{background:#f4f4f4;padding:.75rem;overflow:auto}th{text-align:left;padding-right:1rem}"
@@ -33,7 +33,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(info['title'])}</title>"
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f'<meta name="viewport" content="width=device-width"><style>{PAGE_STYLE}</style></head><body>'
         f"<h1>{html.escape(info['title'])} {html.escape(info['version'])}</h1>"
         f"<p>{html.escape(info.get('description', ''))}</p>"
         '<p>The same as data: <a href="/openapi.json">/openapi.json</a></p>'

@@ -42,6 +42,10 @@ way: the byte stream is cut, sums and fields are checked, the sentences are join
 report passes the gate. pynmeagps and pynmea2 only read the fields of lines already cut; gpsd's `gpsdecode` (C) goes
 the whole way to JSON. A full line at 115,200 baud is about 200 sentences/s. `bridge.frames`: a lease of the
 microcontroller link to bytes (MessagePack, CRC-32, COBS) and back, both counted as one.""",
+    "pages": """The control room with 20,000 vehicles that all move each second: Chromium without a graphics card at
+1280 x 800. `page.tick…`: from the bytes of a frame to the picture, script time of one tick; target p95 below 20 ms.
+`room.cpuMsPerS…`: processor time of `borderlane control-room` for each second, without a client and with 20 that pull
+all positions (320 kB) each second and hold an event stream.""",
     "peers": """JSON positions one by one through the embedded broker, on QoS 0, to one subscriber at a time, which
 publishes events back: borderlane's decoder and detector, Node-RED with a function node that asks turf for the zones
 whose box holds the position, and Node-RED with one geofence node for each of the 64 inbound activation zones.""",

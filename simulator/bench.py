@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 
 import shapely
 
+from agent import interpreter
 from agent.ingest.wire import decode_positions, encode_list, encode_rows
 from simulator.bench_bridge import bridge
 from simulator.bench_figure import REPEATS, Figure, Tell
 from simulator.bench_journal import journal, start
 from simulator.bench_load import Load, make_load, small_zones
+from simulator.bench_risk import risk
 from zones.catalogue import shipped_zone_set
 from zones.detector import Detector
 from zones.fix import Fix
@@ -49,6 +51,7 @@ def detection(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iter
     """
     zone_set = shipped_zone_set()
     index = compile_index(zone_set)
+    interpreter.settle_memory()  # As in the agent: the collector is a part of what a fix costs there.
     vehicles = max(10, round(VEHICLES * scale))
     loads: dict[str, Load] = {}
     for name, share in (("border", BORDER), ("inland", INLAND)):
@@ -67,7 +70,7 @@ def detection(tell: Tell, *, scale: float = 1.0, repeats: int = REPEATS) -> Iter
     yield Figure("engine.bytesPerVehicle", _bytes_per_vehicle(index, scale), "bytes")
 
 
-GROUPS = {"detection": detection, "bridge": bridge, "journal": journal, "start": start}
+GROUPS = {"detection": detection, "risk": risk, "bridge": bridge, "journal": journal, "start": start}
 """Words of `borderlane bench` to what they measure."""
 
 

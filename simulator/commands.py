@@ -38,6 +38,10 @@ def demo(
         str | None,
         typer.Option(help="Play faults: kill-agent, kill-broker, cut-customs, slow-risk, unplug-serial or all."),
     ] = None,
+    book: Annotated[
+        Path | None,
+        typer.Option(help="Rule book of customs, sources or compiled.", exists=True, file_okay=False),
+    ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Every part has a certificate and asks for one.")] = False,
 ) -> None:
     """Run the whole system on this machine: broker, customs, agent, lorries on real crossings, control room."""
@@ -47,7 +51,7 @@ def demo(
     from simulator.parts import PartFailed
     from zones.errors import ZoneError
 
-    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check, chaos, tls)
+    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check, chaos, book, tls)
     try:
         status = asyncio.run(_demo(options, as_json))
     except (ConfigError, ZoneError) as error:
@@ -103,7 +107,9 @@ async def _demo(options: object, as_json: bool) -> int:
 
 
 def bench(
-    groups: Annotated[list[str] | None, typer.Argument(help="detection, bridge, journal, start. Default: all.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="detection, risk, bridge, journal, start. Default: all.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of figures.")] = False,
     scale: Annotated[float, typer.Option(min=0.001, max=1.0, help="Share of the full load, to try it out.")] = 1.0,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shutil
 import signal
 import ssl
@@ -23,7 +24,8 @@ from agent.clock import Clock
 from agent.config import ClockTable
 from agent.domain.holder import Holder, Kind
 from agent.errors import ConfigError, LinkError
-from agent.keys import make_key
+from agent.keys import jwk_of, make_key, read_private_key
+from agent.web import Runner
 from firmware_bridge.outputs import OutputState
 from simulator.broker import Broker, choose
 from simulator.chaos import Chaos, Lines, Stage, kinds_of
@@ -46,19 +48,24 @@ from simulator.demo_files import (
     write_lorries,
 )
 from simulator.equipment import OPERATORS
+from simulator.faults import FaultProxy
 from simulator.gathering import ended_s, gather, patiently, read_log, started_s, with_fixes
 from simulator.identities import DEMO, demo_identities, http_session
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
+from simulator.rehearsal import Rehearsal
 from simulator.report import FaultFact, Finding, make_report
 from simulator.scenario import Planner, avl_units, ferry, serial_unit, unit_id
 from simulator.scenario_files import scenario_of
 from simulator.serial_unit import SerialDevice
-from zones.catalogue import shipped_centre_lines, shipped_zone_set
+from zones.border_zone import ZoneSet
+from zones.catalogue import shipped_bytes, shipped_centre_lines, shipped_zone_set, write_zone_file
 
 CHECK_SECONDS = 60.0
 FURTHER_UNITS = 2_000
 """Of a run without end with `--tls`: certificates for so many lorries beyond the first; others stay at home."""
+REHEARSAL = Holder("rehearsal", Kind.CONTROL_ROOM)
+"""Who takes the control room's orders for a demo."""
 START_LIMIT_S = 30.0
 """A part that does not serve so long after its start has failed."""
 SETTLE_S = 12.0
@@ -81,6 +88,8 @@ class DemoOptions:
     broker: str = "nats"
     check: bool = False
     chaos: str | None = None
+    book: Path | None = None
+    """Rule book of the customs service, sources or compiled; None = the built-in one."""
     tls: bool = False
 
 
@@ -122,13 +131,15 @@ class Demo:
         if options.tls and self._choice.kind == "url":
             raise ConfigError(f"--tls --broker {options.broker}: expected nats or mosquitto: it must know the units")
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
-        self.layout = Layout(self.folder, Ports(*free_ports(5, options.port)), options.tls)
+        ports = free_ports(5 if options.check else 6, options.port)  # a checked run takes no orders
+        self.layout = Layout(self.folder, Ports(*ports), options.tls)
         self.started_s = time.monotonic()
         self.clean = True
         """Whether every part ended by itself when told to; else its log is worth keeping."""
         self._clock_table = ClockTable(speedup=options.speedup, origin_s=time.time())
         self._clock = Clock(options.speedup, self._clock_table.origin_s)
         self._broker: Broker | None = None
+        self._authority: TrialAuthority | None = None
         self._tls: ssl.SSLContext | None = None
         """To ask the parts with."""
         self._parts: list[Part] = []
@@ -141,7 +152,10 @@ class Demo:
         self._signed: tuple[str, str] | None = None
         self._sign_runs: asyncio.Task[None] | None = None
         self._lines: Lines | None = None
+        self._book: Path | None = None
         self._chaos: Chaos | None = None
+        self._rehearsal: Rehearsal | None = None
+        self._orders: Runner | None = None
 
     def stop(self) -> None:
         """End the run early (Ctrl-C)."""
@@ -171,9 +185,13 @@ class Demo:
     # --- start ------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        authority = await asyncio.to_thread(self._certify) if self.options.tls else None
+        self._authority = await asyncio.to_thread(self._certify) if self.options.tls else None
         self._broker = Broker(
-            self._choice, self.folder / "broker", name=AGENT_ID, port=self.layout.ports.broker, authority=authority
+            self._choice,
+            self.folder / "broker",
+            name=AGENT_ID,
+            port=self.layout.ports.broker,
+            authority=self._authority,
         )
         (self.folder / "broker").mkdir()
         make_key(self.folder / "keys" / "agent.key.pem", self.layout.agent_key)
@@ -184,7 +202,10 @@ class Demo:
         place = BrokerPlace(self._broker.host, self._broker.port, self._broker.protocol)
         if self._faults:
             self._lines = await self._lay_lines()
+        if not self.options.check:
+            await self._take_orders(place)
         self._write_files(place)
+        self._book = None if self.options.book is None else await asyncio.to_thread(self._compiled, self.options.book)
         self.tell("started", {"part": "broker", "kind": self._choice.kind})
         *first, control_room = self._commands()
         for part in first:
@@ -199,15 +220,19 @@ class Demo:
 
     def _certify(self) -> TrialAuthority:
         """Certificates for everybody of this run, those of an endless run's first waves among them."""
-        place, run = BrokerPlace(HOST, self.layout.ports.broker, "auto"), self._run
-        planned = lorries_config(self.layout, place, self._clock_table, run)
-        plans = scenario_of(planned, self.folder, self._clock.now_s()).lorries
-        further = FURTHER_UNITS if run.seconds is None and run.tracks is None else 0
-        units = [plan.unit for plan in plans] + [unit_id(run.run_id, run.lorries + extra) for extra in range(further)]
+        place = BrokerPlace(HOST, self.layout.ports.broker, "auto")
+        units = self._units_of(lorries_config(self.layout, place, self._clock_table, self._run))
         authority = demo_identities(self.folder / "tls", AGENT_ID, units, OPERATORS)
+        authority.issue(REHEARSAL)
         assert self.layout.identities is not None
         self._tls = self.layout.identities.tls(Holder(DEMO, Kind.AUDITOR)).client
         return authority
+
+    def _units_of(self, config: LorriesConfig) -> list[str]:
+        """Names of a fleet's units, and of some that come later where there is no end."""
+        plans, run = scenario_of(config, self.folder, self._clock.now_s()).lorries, config.run
+        further = FURTHER_UNITS if run.seconds is None and run.tracks is None else 0
+        return [plan.unit for plan in plans] + [unit_id(run.run_id, run.lorries + extra) for extra in range(further)]
 
     async def _lay_lines(self) -> Lines:
         identities = self.layout.identities
@@ -227,7 +252,7 @@ class Demo:
         lorries = 0 if options.tracks is not None else options.lorries
         lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
-        customs_url = layout.customs_url if self._lines is None else self._lines.url
+        customs_url = self._customs_url()
         text = agent_toml(layout, place, clock, ports, customs_url, options.lorries)
         if self._signed is not None:
             self._put_up_sign(*self._signed)
@@ -249,6 +274,56 @@ class Demo:
             seconds=None if seconds is None else seconds * options.speedup,
             tracks=None if options.tracks is None else str(options.tracks.resolve()),
         )
+
+    def _customs_url(self) -> str:
+        """Customs, or the line to it that may be cut."""
+        if self._lines is not None:
+            return self._lines.url
+        if self._rehearsal is not None:
+            return f"{self.layout.scheme}://{self._rehearsal.line.host}:{self._rehearsal.line.port}"
+        return self.layout.customs_url
+
+    async def _take_orders(self, place: BrokerPlace) -> None:
+        """Lay the line that may be cut, write the zones that may be changed, listen."""
+        line = self._lines.customs if self._lines is not None else FaultProxy((HOST, self.layout.ports.customs))
+        if self._lines is None:
+            await line.start()
+        self.layout.zone_file.write_bytes(shipped_bytes("border_zones.geojson"))
+        zones = shipped_zone_set()
+        lorries = min(max(self.options.lorries, 1), 500)
+        add = functools.partial(self._add_fleet, place)
+        self._rehearsal = Rehearsal(lorries, add, self._swap_zones, line, zones, zones)
+        identities = self.layout.identities
+        tls = None if identities is None else identities.tls(REHEARSAL).server
+        self._orders = await self._rehearsal.serve(HOST, self.layout.ports.scenario, tls)
+
+    async def _add_fleet(self, place: BrokerPlace, number: int, lorries: int) -> None:
+        """More lorries, as a process of their own; units that need a port or listener of the agent are not heard."""
+        name, folder = f"lorries-{number}", self.folder / f"fleet-{number}"
+        folder.mkdir()
+        run = RunTable(
+            folder=folder.name,
+            run_id=uuid.uuid4().hex[:6],
+            seed=self.options.seed + number,
+            lorries=lorries,
+            zones=self.layout.zone_file.name,
+        )
+        config = lorries_config(self.layout, place, self._clock_table, run, connections=1)
+        config = msgspec.structs.replace(config, avl=msgspec.structs.replace(config.avl, port=0))
+        if self._authority is not None and self._broker is not None:
+            for unit in await asyncio.to_thread(self._units_of, config):
+                self._authority.issue(Holder(unit))
+            self._broker.reload()
+        write_lorries(self.layout, config, name)
+        arguments = ["lorries", "--config", str(self.layout.file(name))]
+        part = Part(name, arguments, self.folder / f"{name}.log")
+        self._parts.append(part)
+        await part.start()
+        self.tell("started", {"part": name})
+
+    def _swap_zones(self, zones: ZoneSet) -> None:
+        write_zone_file(zones, self.layout.zone_file)
+        self._part("agent").reload()
 
     def _first_crossing(self) -> tuple[str, str] | None:
         """Crossing and direction of the first lorry, where the demo's sign stands; recorded tracks have none."""
@@ -275,9 +350,25 @@ class Demo:
             return options.seconds
         return None if options.tracks is not None else CHECK_SECONDS
 
+    def _compiled(self, book: Path) -> Path:
+        """The book compiled: very many rules take longer than a part may take to start."""
+        from agent.risk.book_file import is_book  # only now: most demos need none of it
+        from simulator.customs.book_keys import KID, beside
+        from simulator.customs.rule_build import build_book
+
+        if is_book(book):
+            return book.absolute()
+        secret = read_private_key(self.layout.customs_data / "authority.key.pem")
+        made = self.folder / "book"
+        build_book(book, made, secret, jwk_of(secret), KID, round(time.time() * 1000))
+        shutil.copyfile(self.layout.customs_data / "authority.pub.pem", beside(made, "pub.pem"))
+        return made
+
     def _commands(self) -> list[Part]:
         layout = self.layout
         customs = ["--listen", f"{HOST}:{layout.ports.customs}", "--data", str(layout.customs_data)]
+        if self._book is not None:
+            customs += ["--rules", str(self._book)]
         arguments = {
             "customs": ["customs", *customs, "--config", str(layout.file("customs"))],
             "agent": ["agent", "--config", str(layout.file("agent"))],
@@ -309,7 +400,7 @@ class Demo:
     def _none_failed(self) -> None:
         for part in self._parts:
             status = part.exit_status
-            if status is None or part.stopping or (part.name == "lorries" and status == 0):
+            if status is None or part.stopping or (part.name.startswith("lorries") and status == 0):
                 continue
             raise PartFailed(f"{part.name} ended with status {status}:\n{part.tail()}")
 
@@ -453,15 +544,24 @@ class Demo:
         await asyncio.gather(*self._watching, return_exceptions=True)
         for name in ("lorries", "control-room", "agent", "customs"):
             for part in self._parts:
-                if part.name == name:
+                if part.name.partition("-")[0] == name.partition("-")[0]:
                     self.clean &= await part.stop()
         if self._sign_runs is not None:
             self._sign_runs.cancel()
             await asyncio.gather(self._sign_runs, return_exceptions=True)
         if self._broker is not None:
             await self._broker.stop()
+        await self._end_orders()
         if self._lines is not None:
             await self._lines.close()
+
+    async def _end_orders(self) -> None:
+        if self._orders is not None:
+            await self._orders.stop()
+        if self._rehearsal is not None:
+            await self._rehearsal.close()
+            if self._lines is None:
+                await self._rehearsal.line.stop()
 
     def remove_folder(self) -> None:
         """Delete the run's files."""

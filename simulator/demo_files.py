@@ -46,6 +46,8 @@ class Ports:
     broker: int
     avl: int = 0
     """The agent's listener for units that connect by themselves; 0 = none."""
+    scenario: int = 0
+    """Where the demo takes orders for a rehearsal; 0 = nowhere."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Layout:
     """Every part has a certificate and asks for one."""
 
     @property
-    def _scheme(self) -> str:
+    def scheme(self) -> str:
+        """Of every address over HTTP."""
         return "https" if self.tls else "http"
 
     @property
@@ -78,17 +81,27 @@ class Layout:
     @property
     def agent_url(self) -> str:
         """The agent's HTTP."""
-        return f"{self._scheme}://{HOST}:{self.ports.agent}"
+        return f"{self.scheme}://{HOST}:{self.ports.agent}"
 
     @property
     def customs_url(self) -> str:
         """The customs service."""
-        return f"{self._scheme}://{HOST}:{self.ports.customs}"
+        return f"{self.scheme}://{HOST}:{self.ports.customs}"
 
     @property
     def room_url(self) -> str:
         """The control room."""
-        return f"{self._scheme}://{HOST}:{self.ports.room}/"
+        return f"{self.scheme}://{HOST}:{self.ports.room}/"
+
+    @property
+    def scenario_url(self) -> str:
+        """Where the demo takes orders; empty = nowhere."""
+        return f"{self.scheme}://{HOST}:{self.ports.scenario}" if self.ports.scenario else ""
+
+    @property
+    def zone_file(self) -> Path:
+        """The zones in force, where a rehearsal may change them."""
+        return self.folder / "zones.geojson"
 
     @property
     def agent_data(self) -> Path:
@@ -152,6 +165,9 @@ authority_keys = {{ "authority-1" = "customs-data/authority.pub.pem" }}
 
 [http]
 port = {layout.ports.agent}
+
+[zones]
+file = "{layout.zone_file.name if layout.scenario_url else ""}"
 
 [clock]
 speedup = {clock.speedup!r}
@@ -255,6 +271,9 @@ origin_s = {clock.origin_s!r}
 
 [log]
 format = "json"
+
+[scenario]
+url = "{layout.scenario_url}"
 {tls_toml(layout, Holder(DEMO, Kind.CONTROL_ROOM))}
 [[agents]]
 id = "{AGENT_ID}"
@@ -280,7 +299,7 @@ def lorries_config(
     )
 
 
-def write_lorries(layout: Layout, config: LorriesConfig) -> None:
+def write_lorries(layout: Layout, config: LorriesConfig, name: str = "lorries") -> None:
     """Put the lorries' file into the folder."""
     as_json = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, format="json"))
-    layout.file("lorries").write_text(to_toml(as_json), "utf-8")
+    layout.file(name).write_text(to_toml(as_json), "utf-8")

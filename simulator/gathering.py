@@ -27,7 +27,7 @@ from simulator.report import ActivationFact, AssessmentFact, Facts, FaultFact, I
 
 TIMEOUT_S = 10.0
 PATIENCE_S, AGAIN_S = 15.0, 0.5
-"""A part that does not answer, because it is starting again for instance, is asked for so long, and how often, seconds."""
+"""A part that does not answer, say because it is starting again, is asked for so long, with such pauses."""
 RECEIPTED = frozenset({DeliveryStage.DELIVERED, DeliveryStage.DISPLAYED, DeliveryStage.ACKNOWLEDGED})
 FIXES_METRIC = "borderlane_fixes"
 
@@ -105,25 +105,33 @@ async def gather(
     )
 
 
-async def patiently(gathering: Callable[[], Awaitable[Facts]], look: Callable[[], None]) -> Facts:
+async def patiently(
+    gathering: Callable[[], Awaitable[Facts]],
+    look: Callable[[], None],
+    *,
+    patience_s: float = PATIENCE_S,
+    again_s: float = AGAIN_S,
+) -> Facts:
     """Gather, again and again while somebody does not answer.
 
     Args:
         gathering: One try.
         look: Raises if waiting is no use.
+        patience_s: How long.
+        again_s: Pause between two tries.
 
     Raises:
-        LinkError: somebody did not answer for PATIENCE_S; says what is missing.
+        LinkError: somebody did not answer all the time; says what is missing.
     """
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + patience_s
     while True:
         try:
             return await gathering()
         except LinkError as error:
             if time.monotonic() >= deadline_s:
-                raise LinkError(f"no report: {error}, in {PATIENCE_S:g} s of asking") from error
+                raise LinkError(f"no report: {error}, in {patience_s:g} s of asking") from error
         look()
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(again_s)
 
 
 @contextlib.contextmanager

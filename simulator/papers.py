@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
 from agent.domain.declaration import (
     CrewMember,
     DeclarationReference,
+    DutyAndTax,
     GoodsDeclaration,
     GoodsItem,
+    ImportData,
     Party,
     PlannedCrossing,
     Trailer,
@@ -89,6 +93,39 @@ UNDERVALUED_SHARE = 0.02
 """Of import declarations (choice): as many as the shares of the rule book send to a control after entry."""
 
 
+CHF_OF_PRICE = 0.0006
+"""Francs in one unit of the labelled declarations' prices (Korean won, roughly)."""
+MAX_LORRY_KG = 25_000.0
+"""What a lorry carries at most: labelled lines that weigh more went by ship."""
+
+
+class DeclaredLine(msgspec.Struct, frozen=True, gc=False):
+    """One labelled import declaration of the data set that models are trained on; texts as there, empty = none."""
+
+    office: str
+    process: str
+    import_type: str
+    import_use: str
+    payment: str
+    transport_mode: str
+    declarant: str
+    importer: str
+    seller: str
+    courier: str
+    hs6: str
+    departure: str
+    origin: str
+    tax_rate: float
+    """Percent."""
+    tax_type: str
+    origin_mark: str
+    mass_kg: float
+    price: float
+    """In units of `CHF_OF_PRICE`."""
+    found: bool
+    """What a control finds."""
+
+
 @dataclass(frozen=True)
 class Papers:
     """What a lorry carries."""
@@ -99,6 +136,8 @@ class Papers:
     valid: tuple[tuple[str, int], ...] = ()
     """(mrn or permit, version) of each declaration that can be activated."""
     language: str = "en"
+    findings: frozenset[str] = field(default_factory=frozenset)
+    """Declarations (mrn) in which a control finds something."""
 
 
 def make_papers(
@@ -113,6 +152,7 @@ def make_papers(
     faulty_of: int = 0,
     watched_plate: bool = False,
     watched_consignee: bool = False,
+    lines: Sequence[DeclaredLine] = (),
 ) -> Papers:
     """Papers for one way through the crossing of `zone`.
 
@@ -125,7 +165,9 @@ def make_papers(
         declarations: How many; None = by chance, with empty runs and permits among them.
         faulty_of: With n > 0 there are n declarations, and the last has a wrong check digit.
         watched_plate, watched_consignee: On the watch list.
+        lines: Labelled declarations from which imports are drawn; none = made-up ordinary freight.
     """
+    findings: set[str] = set()
     vehicle = WATCHED_PLATE if watched_plate else plate_for(run_id, number, dice)
     plain = faulty_of == 0 and declarations is None and not (watched_plate or watched_consignee)
     if plain and dice.chance(EMPTY_SHARE):
@@ -134,7 +176,9 @@ def make_papers(
         goods = (_permit(run_id, zone, dice),)
     else:
         count = faulty_of or declarations or dice.weighted(((1, 4.0), (2, 3.0), (3, 2.0), (5, 1.0)))
-        goods = tuple(_goods(run_id, number, index, zone, dice) for index in range(count))
+        made = [_goods(run_id, number, index, zone, dice, lines) for index in range(count)]
+        goods = tuple(one for one, _ in made)
+        findings = {str(one.mrn) for one, found in made if found}
     if watched_consignee:
         goods = (_replaced(goods[0], consignee=Party(name=WATCHED_CONSIGNEE, country="CH")), *goods[1:])
     if faulty_of:
@@ -148,6 +192,7 @@ def make_papers(
         goods=goods,
         valid=tuple((str(item.mrn), item.version) for item in good),
         language=language,
+        findings=frozenset(findings),
     )
 
 
@@ -173,16 +218,20 @@ def _misread(mrn: str) -> str:
     return f"{mrn[:17]}{(int(mrn[17]) + 3) % 10}"
 
 
-def _goods(run_id: str, number: int, index: int, zone: BorderZone, dice: Dice) -> GoodsDeclaration:
+def _goods(
+    run_id: str, number: int, index: int, zone: BorderZone, dice: Dice, lines: Sequence[DeclaredLine]
+) -> tuple[GoodsDeclaration, bool]:
+    """A goods declaration, and whether a control finds something in it."""
     inbound = zone.direction is Direction.IN
     transit = "TRANSIT" in zone.competences and dice.chance(TRANSIT_SHARE)
     procedure = "TRANSIT" if transit else "IMPORT" if inbound else "EXPORT"
     country = dice.choice(_TRANSIT_COUNTRIES) if transit else "CH"
     abroad = dice.choice(("DE", "IT", "FR", "AT", "PL"))
     items = tuple(_item(line, abroad if inbound else "CH", dice) for line in range(1, dice.whole(1, 3) + 1))
-    if procedure == "IMPORT" and dice.chance(UNDERVALUED_SHARE):
+    undervalued = procedure == "IMPORT" and dice.chance(UNDERVALUED_SHARE)
+    if undervalued:
         items = (_undervalued(items[0]), *items[1:])
-    return GoodsDeclaration(
+    goods = GoodsDeclaration(
         procedure=procedure,
         direction="IN" if inbound else "OUT",
         mrn=make_mrn(run_id, number, index, country, dice.choice(_MRN_LETTERS[procedure])),
@@ -191,6 +240,57 @@ def _goods(run_id: str, number: int, index: int, zone: BorderZone, dice: Dice) -
         consignee=Party(name=dice.choice(_FIRMS), country="CH" if inbound else abroad),
         goods_items=items,
     )
+    if procedure != "IMPORT" or undervalued or not lines:
+        return goods, undervalued
+    drawn = lines[dice.whole(0, len(lines) - 1)]
+    return declared(drawn, goods), drawn.found
+
+
+def declared(line: DeclaredLine, goods: GoodsDeclaration) -> GoodsDeclaration:
+    """The declaration with what a labelled line says of goods, parties and procedure."""
+    item = GoodsItem(
+        goods_item_number=1,
+        commodity_code=f"{line.hs6}00",
+        country_of_origin=line.origin or None,
+        country_of_dispatch=line.departure or None,
+        net_mass=line.mass_kg,
+        gross_mass=round(line.mass_kg * 1.06, 1),
+        statistical_value=round(line.price * CHF_OF_PRICE, 2),
+        currency="CHF",
+        origin_indicator=line.origin_mark or None,
+        duties_and_taxes=(DutyAndTax(tax_type=line.tax_type, tax_rate=line.tax_rate),),
+    )
+    data = ImportData(
+        customs_office_of_import=line.office or None,
+        additional_declaration_type=line.process or None,
+        requested_procedure=line.import_type or None,
+        nature_of_transaction=line.import_use or None,
+        method_of_payment=line.payment or None,
+        inland_mode_of_transport=line.transport_mode or None,
+        courier=_firm(line.courier),
+    )
+    return _replaced(
+        goods,
+        declarant=_firm(line.declarant) or goods.declarant,
+        consignor=_firm(line.seller) or goods.consignor,
+        consignee=_firm(line.importer) or goods.consignee,
+        import_data=data,
+        goods_items=(item,),
+    )
+
+
+def _firm(number: str) -> Party | None:
+    """A firm with a name of its own; the same number has the same name."""
+    if not number:
+        return None
+    digest = hashlib.blake2b(number.encode(), digest_size=8).digest()
+    words = ["".join(_SYLLABLES[byte % len(_SYLLABLES)] for byte in part) for part in (digest[:3], digest[3:6])]
+    trade = _TRADES[digest[6] % len(_TRADES)]
+    return Party(name=f"{words[0].title()} {words[1].title()} {trade}", identification_number=number)
+
+
+_SYLLABLES = ("ba", "do", "fi", "ga", "ke", "lu", "mo", "na", "pe", "ri", "so", "ta", "vo", "wi", "ze", "hu")
+_TRADES = ("Trading", "Import", "Handel", "Logistics", "Textil", "Elektronik", "Foods", "Parts")
 
 
 def _undervalued(item: GoodsItem) -> GoodsItem:

@@ -89,6 +89,11 @@ class Part:
         assert self.process is not None
         self.process.kill()
 
+    def reload(self) -> None:
+        """SIGHUP: read the configuration anew."""
+        if self.process is not None and self.running:
+            self.process.send_signal(signal.SIGHUP)
+
     def tail(self) -> str:
         """The end of its log."""
         data = self.log_file.read_bytes() if self.log_file.exists() else b""

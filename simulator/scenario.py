@@ -20,7 +20,7 @@ from simulator import ais_unit
 from simulator.dice import Dice
 from simulator.equipment import OPERATORS, Payload, payload_of, receiver_of
 from simulator.gnss_error import Receiver
-from simulator.papers import Papers, make_papers, plate_for
+from simulator.papers import DeclaredLine, Papers, make_papers, plate_for
 from simulator.routes import Drive, Road, approach, through
 from simulator.truth import Expected, Ground, Pass, TimedPath, activation_ground
 from zones.border_zone import BorderZone, ZoneSet
@@ -252,6 +252,7 @@ def make_scenario(
     run_id: str = "1",
     tracks: Sequence[Track] = (),
     avl: bool = False,
+    lines: Sequence[DeclaredLine] = (),
 ) -> Scenario:
     """The run of a seed.
 
@@ -265,12 +266,13 @@ def make_scenario(
         run_id: Makes journeys, declarations and units of this run unlike those of any other.
         tracks: Recorded tracks that drive lorries instead of simulated ones.
         avl: Whether the agent has a listener, so that some units connect by themselves.
+        lines: Labelled declarations from which imports are drawn; none = made-up ordinary freight.
     """
     if tracks:
         ground = activation_ground(zone_set)
         plans = tuple(_track_plan(number, track, seed, run_id, start_s, ground) for number, track in enumerate(tracks))
         return Scenario(seed, run_id, start_s, seconds, plans, None)
-    planner = Planner(seed, lorries, start_s, zone_set, centre_lines, seconds, run_id, avl=avl)
+    planner = Planner(seed, lorries, start_s, zone_set, centre_lines, seconds, run_id, avl=avl, lines=lines)
     plans = tuple(planner.plan(number) for number in range(lorries))
     return Scenario(seed, run_id, start_s, seconds, plans, planner)
 
@@ -315,7 +317,9 @@ class Planner:
         run_id: str,
         *,
         avl: bool = False,
+        lines: Sequence[DeclaredLine] = (),
     ) -> None:
+        self._declared = lines
         self._avl = frozenset(avl_units(run_id, lorries)) if avl else frozenset()
         self._seed, self._lorries, self._start_s = seed, lorries, start_s
         self._seconds, self._run_id = seconds, run_id
@@ -430,6 +434,7 @@ class Planner:
             faulty_of=faulty,
             watched_plate=plan.planted and plan.number == PLANTED_PLATE,
             watched_consignee=plan.planted and plan.number == PLANTED_CONSIGNEE,
+            lines=self._declared,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.errors import ConfigError
+from simulator.customs.models import shipped_declarations
 from simulator.lorry_config import LorriesConfig
 from simulator.scenario import Scenario, Track, make_scenario
 from zones.border_zone import ZoneSet
@@ -55,4 +56,5 @@ def scenario_of(config: LorriesConfig, folder: Path, start_s: float) -> Scenario
         run_id=run.run_id,
         tracks=tracks,
         avl=config.avl.port > 0,
+        lines=shipped_declarations(),
     )

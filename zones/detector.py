@@ -159,7 +159,7 @@ class Detector:
         """Fixes by verdict (`accepted`, `held`, `duplicate`, `late`, `refused`); the used also by outcome."""
         counts = dict(self._counts)
         often = (Outcome.REJECTED, self._far), (Outcome.STEADY, self._steady), (Outcome.USED, self._used)
-        for name, quick in ((outcome.value, count) for outcome, count in often if count or outcome is not Outcome.USED):
+        for name, quick in ((outcome.value, count) for outcome, count in often):
             counts[name] = counts.get(name, 0) + quick
             counts[Verdict.ACCEPTED.value] = counts.get(Verdict.ACCEPTED.value, 0) + quick
         for verdict in Verdict:

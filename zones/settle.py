@@ -76,13 +76,10 @@ class Step:
         _, x, y, _, full, partial = self.place
         zones, open_zones = self.index.zones, self.state.zones
         found: list[Contact] = [(zones[zone_id], True, None) for zone_id in full] if full else []
-        for nearby in partial:
-            found.append((nearby.zone, nearby.contains(x, y), nearby))
+        found += [(nearby.zone, nearby.contains(x, y), nearby) for nearby in partial]
         if open_zones:
             met = [contact[0].id for contact in found]
-            for zone_id in open_zones:
-                if zone_id not in met:
-                    found.append((zones[zone_id], False, None))
+            found += [(zones[zone_id], False, None) for zone_id in open_zones if zone_id not in met]
         return found
 
     def here(self) -> Crossing:

@@ -196,9 +196,7 @@ def vehicle_text(plate: str, nationality: str) -> str | None:
     return str(key) if key else None
 
 
-def due_s(
-    stage: JourneyStage, lost_s: float | None, expires_s: float | None, forget_s: float | None
-) -> float | None:
+def due_s(stage: JourneyStage, lost_s: float | None, expires_s: float | None, forget_s: float | None) -> float | None:
     """When a journey of these times falls due next, UTC seconds; None = never."""
     lost_due_s = lost_s + LOST_LIMIT_S if lost_s is not None and stage is JourneyStage.CONFIRMED else None
     open_until_s = expires_s if stage in BEFORE_LOCK else None

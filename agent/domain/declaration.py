@@ -35,6 +35,14 @@ class Party(Message, frozen=True):
     country: Annotated[str, Meta(max_length=3)] | None = None
 
 
+class DutyAndTax(Message, frozen=True):
+    """A duty or tax on a line of goods."""
+
+    tax_type: Annotated[str, Meta(max_length=8)]
+    tax_rate: NotNegative | None = None
+    """Percent."""
+
+
 class GoodsItem(Message, frozen=True):
     """One line of goods."""
 
@@ -47,6 +55,21 @@ class GoodsItem(Message, frozen=True):
     gross_mass: NotNegative | None = None
     statistical_value: NotNegative | None = None
     currency: Annotated[str, Meta(max_length=3)] | None = None
+    origin_indicator: Annotated[str, Meta(max_length=3)] | None = None
+    """How the origin is marked on the goods."""
+    duties_and_taxes: Annotated[tuple[DutyAndTax, ...], Meta(max_length=99)] = ()
+
+
+class ImportData(Message, frozen=True):
+    """What an import declaration says besides; risk analysis reads it. Codes of the EU customs data model."""
+
+    customs_office_of_import: Annotated[str, Meta(max_length=8)] | None = None
+    additional_declaration_type: Annotated[str, Meta(max_length=3)] | None = None
+    requested_procedure: Annotated[str, Meta(max_length=4)] | None = None
+    nature_of_transaction: Annotated[str, Meta(max_length=3)] | None = None
+    method_of_payment: Annotated[str, Meta(max_length=3)] | None = None
+    inland_mode_of_transport: Annotated[str, Meta(max_length=3)] | None = None
+    courier: Party | None = None
 
 
 class PreviousDocument(Message, frozen=True):
@@ -72,6 +95,7 @@ class GoodsDeclaration(Message, frozen=True):
     parts: Annotated[int, Meta(ge=1, le=999)] = 1
     customs_office: str | None = None
     """PERIODIC: the one office at which the permit holds."""
+    import_data: ImportData | None = None
     goods_items: Annotated[tuple[GoodsItem, ...], Meta(max_length=MAX_ITEMS)] = ()
     previous_documents: Annotated[tuple[PreviousDocument, ...], Meta(max_length=99)] = ()
 

@@ -13,20 +13,16 @@ import apsw
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from agent.domain.times import epoch_s
 from agent.errors import JournalError
 from agent.journal import verify as checks
-from agent.journal.batch import ActivationRow
 from agent.journal.database import FILE_NAME
 from agent.journal.entry import Entry
-from agent.journal.merkle import inclusion_proof
+from agent.journal.export import export_lines
 from agent.journal.reader import Reader
 
 app = typer.Typer(no_args_is_help=True, help="The activation journal: show it, verify it, export it.")
 
 EXIT_NOT_GOOD, EXIT_USAGE = 1, 2
-PASSAGE_MS = 7_200_000
-"""Detections so near to an activation, before or after, belong to its drive."""
 SQLITE_HEADER = b"SQLite format 3\x00"
 
 Data = Annotated[Path, typer.Option("--data", help="Data folder of an agent.")]
@@ -166,67 +162,8 @@ def export(
         if activation is not None and not reader.entries_of(activation):
             _refuse(f"{data}: no entry names activation {activation!r}", EXIT_NOT_GOOD)
         with _output(out) as file:
-            for line in _export_lines(reader, activation):
+            for line in export_lines(reader, activation):
                 file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
-
-
-def _export_lines(reader: Reader, activation: str | None) -> Iterator[dict[str, Any]]:
-    """Header, then entries. The checkpoint is read first, so it never vouches for more than follows."""
-    stored = reader.checkpoint()
-    keys = {kid: base64.b64encode(raw).decode() for kid, raw in reader.signing_keys().items()}
-    yield {
-        "export": checks.EXPORT_FORM,
-        "agent": reader.agent_id(),
-        "activation": activation,
-        "keys": keys,
-        "checkpoint": stored,
-    }
-    if activation is None:
-        yield from (_export_line(entry) for entry in reader.entries())
-        return
-    size = 0 if stored is None else checks.parse_checkpoint(stored).size
-    leaves = reader.leaf_hashes(size)
-    entries = case_entries(reader, activation)
-    for entry in entries:
-        proof = inclusion_proof(leaves, entry.seq - 1) if entry.seq <= size else ()
-        yield _export_line(entry) | {"proof": [base64.b64encode(step).decode() for step in proof]}
-    yield from _papers(reader, entries)
-
-
-def case_entries(reader: Reader, activation: str) -> list[Entry]:
-    """Entries of an activation and those of its journey, oldest first: detections of its unit are among them."""
-    own = reader.entries_of(activation)
-    facts = json.loads(own[0].body).get("facts", {})
-    found = {entry.seq: entry for entry in own}
-    for name in filter(None, (activation, facts.get("jrn"))):
-        found |= {entry.seq: entry for entry in reader.entries_naming(name)}
-    for row in reader.activation_rows(activation):
-        near = reader.entries_naming(row.unit)
-        found |= {entry.seq: entry for entry in near if _is_of_this_passage(entry, row)}
-    return [found[seq] for seq in sorted(found)]
-
-
-def _is_of_this_passage(entry: Entry, row: ActivationRow) -> bool:
-    """Whether a detection of the unit belongs to the drive that activated."""
-    fields = json.loads(entry.body)
-    near = abs(epoch_s(fields["at"]) * 1000 - row.received_ms) <= PASSAGE_MS
-    return near and fields["kind"] in ("DETECTED", "NOTICED") and fields["facts"].get("unit") == row.unit
-
-
-def _papers(reader: Reader, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
-    """Exact bytes behind the entries, as far as they are not erased yet."""
-    bodies = [json.loads(entry.body) for entry in entries]
-    owners = dict.fromkeys(str(body["facts"]["jrn"]) for body in bodies if body.get("facts", {}).get("jrn"))
-    for paper in (paper for owner in owners for paper in reader.papers(owner)):
-        yield {"paper": paper.kind, "activation": paper.activation_id, "body": paper.body.decode()}
-    for body in bodies:
-        for event in reader.events(body["seq"] - 1, 1) if body.get("evidenceSha256") else ():
-            if event.seq == body["seq"]:
-                yield {"paper": "DETECTION", "seq": event.seq, "body": event.body.decode()}
-
-
-def _export_line(entry: Entry) -> dict[str, Any]:
-    return {"seq": entry.seq, "body": entry.body.decode(), "sig": base64.b64encode(entry.signature).decode()}
 
 
 def _output(out: Path | None) -> AbstractContextManager[TextIO]:

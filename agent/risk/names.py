@@ -12,10 +12,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 from rapidfuzz.distance import Levenshtein
 
 LEGAL_FORMS = frozenset(
@@ -27,6 +28,8 @@ LEGAL_FORMS = frozenset(
 MAX_NAME = 256
 """Characters of a name that are compared."""
 MAX_WORDS = 16
+MAX_KEPT = 4_096
+"""Normal forms of names kept: a declaration asks for each of its names several times."""
 MAX_POSTINGS = 4000
 """Listed names looked at for one name, those with the rarest words first."""
 MAX_COMPARED = 60
@@ -35,12 +38,19 @@ SHORT_WORD = 3
 """A word up to this long is met only by itself: with one letter taken out nearly anything is like it."""
 
 
+@lru_cache(MAX_KEPT)
 def normal_name(name: str) -> str:
     """A name for comparing: no case, no accents, no legal form, words in order of the alphabet."""
-    plain = unicodedata.normalize("NFKD", name[:MAX_NAME].casefold())
-    letters = "".join(char for char in plain if not unicodedata.combining(char))
+    letters = without_accents(name[:MAX_NAME].casefold())
     words = re.findall(r"\w+", letters.replace(".", ""))
     return " ".join(sorted(word for word in words if word not in LEGAL_FORMS) or words)
+
+
+def without_accents(text: str) -> str:
+    """The text with accents taken off its letters."""
+    if text.isascii():
+        return text
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
 
 
 def shortened(word: str) -> Iterator[str]:
@@ -124,6 +134,7 @@ class NameIndex:
 
     def __init__(self, columns: NameColumns, match_at: float) -> None:
         self._columns = columns
+        self._text = np.ascontiguousarray(columns.text).data
         self._match_at = match_at
 
     def __len__(self) -> int:
@@ -141,12 +152,11 @@ class NameIndex:
         return self._fuzzy(normal)
 
     def _fuzzy(self, normal: str) -> int | None:
-        best: tuple[float, int] | None = None
-        for one in self._candidates(normal):
-            ratio = fuzz.ratio(normal, self._name(one), score_cutoff=self._match_at)
-            if ratio and (best is None or (-ratio, one) < best):
-                best = (-ratio, one)
-        return None if best is None else best[1]
+        candidates = sorted(self._candidates(normal))  # the first of equals is taken
+        best = process.extractOne(
+            normal, self._names(candidates), scorer=fuzz.ratio, processor=None, score_cutoff=self._match_at
+        )
+        return None if best is None else candidates[best[2]]
 
     def _candidates(self, normal: str) -> list[int]:
         """Names worth comparing: those with the most words met, found through the rarest words."""
@@ -161,28 +171,25 @@ class NameIndex:
             names, count = np.unique(np.concatenate(rare), return_counts=True)
         begins = self._columns.text_from
         longer = np.abs((begins[names + 1] - begins[names]).astype(np.int64) - len(normal.encode()))
-        best: list[int] = names[np.lexsort((longer, np.broadcast_to(-count, names.shape)))[:MAX_COMPARED]].tolist()
+        worse = ((MAX_POSTINGS - np.broadcast_to(count, names.shape)) << 44) | (np.minimum(longer, 1 << 20) << 22)
+        worse |= np.arange(len(names)) & ((1 << 22) - 1)
+        best: list[int] = names[_lowest(worse, MAX_COMPARED)].tolist()
         return best
 
     def _words_like(self, normal: str) -> set[int]:
         """Listed words within one edit of a word of the name."""
         asked = [(left, word) for word in normal.split()[:MAX_WORDS] for left in shortened(word)]
         keys = np.array([text_hash(left) for left, _ in asked], np.uint64)
-        first = np.searchsorted(self._columns.cut, keys)
-        met = first < len(self._columns.cut)
-        met[met] = self._columns.cut[first[met]] == keys[met]
+        cut = self._columns.cut
+        first = cut.searchsorted(keys)
+        last = cut.searchsorted(keys, "right")
+        met = np.flatnonzero(last > first)
         like: set[int] = set()
-        for at in np.flatnonzero(met).tolist():
-            for one in self._cut_words(int(first[at])):
+        for at, begin, end in zip(met.tolist(), first[met].tolist(), last[met].tolist(), strict=True):
+            for one in self._columns.cut_word[begin:end].tolist():
                 if one not in like and self._near(asked[at][1], one):
                     like.add(one)
         return like
-
-    def _cut_words(self, first: int) -> list[int]:
-        """Words of all entries with the same hash as this first one."""
-        last = int(np.searchsorted(self._columns.cut, self._columns.cut[first], "right"))
-        words: list[int] = self._columns.cut_word[first:last].tolist()
-        return words
 
     def _near(self, word: str, one: int) -> bool:
         """At most one letter more, less or other; the list of cut words also meets words two letters apart."""
@@ -193,8 +200,20 @@ class NameIndex:
         begin, end = self._columns.posting_from[word : word + 2].tolist()
         return self._columns.posting[begin:end]
 
+    def _names(self, some: list[int]) -> list[str]:
+        at = np.array(some, np.int64)
+        begins, ends = self._columns.text_from[at].tolist(), self._columns.text_from[at + 1].tolist()
+        return [str(self._text[begin:end], "utf-8") for begin, end in zip(begins, ends, strict=True)]
+
     def _name(self, one: int) -> str:
         return _text(self._columns.text, self._columns.text_from, one)
+
+
+def _lowest(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Where the lowest values are, lowest first."""
+    some = np.argpartition(values, count - 1)[:count] if len(values) > count else np.arange(len(values))
+    found: NDArray[np.int64] = some[np.argsort(values[some])]
+    return found
 
 
 def _shared(postings: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint32]:

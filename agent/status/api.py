@@ -13,10 +13,14 @@ from msgspec import Meta
 from agent.domain.instruction import Action
 from agent.status.access import VOUCHING
 from agent.status.live import Metrics
-from agent.web import Access, Call, EventStream, ProblemError, Reply, Route, application
+from agent.status.positions import encode_frame, rows_of
+from agent.web import Access, Call, EventStream, Problem, ProblemError, Reply, Route, application
 
 SEEING = ("operator", "officer", "supervisor", "auditor", VOUCHING)
 DECIDING = ("officer", "supervisor")
+EXPORTING = ("officer", "supervisor", "auditor")
+BINARY, JSON_LINES = "application/octet-stream", "application/jsonl"
+FRESH = {"Cache-Control": "no-store"}
 ROWS_MAX = 50_000
 
 
@@ -50,6 +54,16 @@ class JourneyRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     breach: bool
     closed: bool
     changed: str | None
+    handle: int | None = None
+    """Number of its unit in `positions.bin`; None where it is in no tracking zone."""
+    officer: str | None = None
+    """Who decided last, where an officer did."""
+    channel: str | None = None
+    """Worst channel of its risk answers: green, yellow or red."""
+    score: int | None = None
+    """Highest score of them."""
+    decide_by: str | None = None
+    """When HOLD is decided if nothing else is; only while it waits."""
 
 
 class JourneyPage(msgspec.Struct, frozen=True):
@@ -68,6 +82,54 @@ class JourneyDetail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     instruction: dict[str, Any] | None
     entered_at: str | None
     decide_by: str | None
+    assessments: tuple[dict[str, Any], ...] = ()
+    """Risk answers in force, with score card; for officials only."""
+
+
+class PositionsQuery(msgspec.Struct, frozen=True):
+    """Which positions."""
+
+    since: Annotated[int, Meta(ge=0)] = 0
+    """Only what changed after this time of an earlier frame, epoch milliseconds; 0 = everything."""
+
+
+class DeclarationRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One goods declaration that a vehicle has brought to a crossing."""
+
+    mrn: str | None
+    version: int
+    activation_id: str
+    state: str
+    """Of machine G (design/domain.md section 5)."""
+    jrn: str
+    plate: str | None
+    crossing: str | None
+    direction: str | None
+    action: str | None
+    routing: str | None
+    channel: str | None
+    score: int | None
+    selection_kind: str | None
+
+
+class DeclarationPage(msgspec.Struct, frozen=True):
+    """Declarations of vehicles at crossings."""
+
+    declarations: tuple[DeclarationRow, ...]
+
+
+class Story(msgspec.Struct, frozen=True):
+    """Why a vehicle was or was not activated, as `borderlane explain` says it."""
+
+    verdict: str
+    lines: tuple[str, ...]
+    explanation: dict[str, Any]
+
+
+class ExportQuery(msgspec.Struct, frozen=True):
+    """Of which activation; its whole proof is given."""
+
+    activation: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class OutputStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -175,6 +237,10 @@ class Health(msgspec.Struct, frozen=True):
     parts: dict[str, bool] = {}
 
 
+async def nobody_knows(_name: str) -> None:
+    """What an agent without a journal says of anything."""
+
+
 @dataclass(frozen=True)
 class Desk:
     """What the calls ask and tell; the app provides each."""
@@ -187,6 +253,15 @@ class Desk:
     """Key, request, action, role; True once it is on disk, False if nothing is known under the key."""
     stream: EventStream
     metrics: Metrics
+    positions: Callable[[int], bytes] = lambda _since_ms: encode_frame(rows_of(()), 0)
+    """Frame of `positions.bin`; 0 = everything, else what changed since."""
+    declarations: Callable[[], tuple[DeclarationRow, ...]] = tuple
+    zones: Callable[[], bytes] = lambda: b'{"type":"FeatureCollection","features":[]}'
+    """The zone file in force."""
+    explain: Callable[[str], Awaitable[Story | None]] = nobody_knows
+    """Key, plate or unit; None if nothing is known under it."""
+    proof: Callable[[str], Awaitable[bytes | None]] = nobody_knows
+    """JSON Lines for `borderlane journal verify` of one activation; None if no entry names it."""
 
 
 def agent_application(desk: Desk, version: str, access: Access | None = None) -> web.Application:
@@ -230,6 +305,29 @@ def agent_application(desk: Desk, version: str, access: Access | None = None) ->
             raise ProblemError(404, f"journey {call.path['jrn']!r}: not known here")
         return await journey(call)
 
+    async def positions(call: Call) -> Reply:
+        return Reply(content=desk.positions(call.query.since), media_type=BINARY, headers=FRESH)
+
+    async def declarations(_call: Call) -> DeclarationPage:
+        return DeclarationPage(desk.declarations()[:ROWS_MAX])
+
+    async def zones(_call: Call) -> Reply:
+        return Reply(content=desk.zones(), media_type="application/geo+json")
+
+    async def explain(call: Call) -> Story:
+        found = await desk.explain(call.path["jrn"])
+        if found is None:
+            raise ProblemError(404, f"{call.path['jrn']!r}: neither a journey nor a unit nor a plate known here")
+        return found
+
+    async def export(call: Call) -> Reply:
+        found = await desk.proof(call.query.activation)
+        if found is None:
+            raise ProblemError(404, f"activation {call.query.activation!r}: no entry names it")
+        name = f'attachment; filename="proof-{call.query.activation[:32]}.jsonl"'
+        safe = name if name.isascii() and name.isprintable() and name.count('"') == 2 else "attachment"
+        return Reply(content=found, media_type=JSON_LINES, headers={"Content-Disposition": safe})
+
     routes = [
         Route("GET", "/healthz", healthz, "The process turns over", responses={200: Health}),
         Route("GET", "/readyz", readyz, "Ready to activate", responses={200: Health, 503: Health}),
@@ -238,6 +336,15 @@ def agent_application(desk: Desk, version: str, access: Access | None = None) ->
         Route("GET", "/v1/journeys", journeys, "Vehicles at crossings", query=JourneyQuery,
               responses={200: JourneyPage}, roles=SEEING),
         Route("GET", "/v1/journeys/{jrn}", journey, "One journey whole", responses={200: JourneyDetail}, roles=SEEING),
+        Route("GET", "/v1/journeys/{jrn}/explain", explain, "Why it was or was not activated, fix by fix",
+              responses={200: Story, 404: Problem}, roles=SEEING),
+        Route("GET", "/v1/declarations", declarations, "Declarations of vehicles at crossings",
+              responses={200: DeclarationPage}, roles=SEEING),
+        Route("GET", "/v1/positions.bin", positions, "Vehicles inside tracking zones, as one binary frame",
+              query=PositionsQuery, media_type=BINARY, roles=SEEING),
+        Route("GET", "/v1/zones", zones, "The zone file in force", media_type="application/geo+json"),
+        Route("GET", "/v1/journal/export", export, "The whole proof of one activation, as JSON Lines",
+              query=ExportQuery, media_type=JSON_LINES, roles=EXPORTING),
         Route("GET", "/v1/events", events, "Events, resumed by Last-Event-ID", media_type="text/event-stream",
               roles=SEEING),
         Route("POST", "/v1/journeys/{jrn}/override", override, "An officer decides", request=OverrideRequest,

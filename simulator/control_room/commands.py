@@ -12,13 +12,15 @@ import structlog
 import typer
 
 from agent import logs
-from agent.config import CHOICES, http_faults, parse_tables, read_text
+from agent.clock import Clock
+from agent.config import CHOICES, TlsTable, http_faults, parse_tables, read_text
 from agent.errors import ConfigError, LinkError
 from agent.tls import Tls, open_tls
 from agent.web import run
 from simulator.control_room.api import room_application
 from simulator.control_room.config import RoomConfig
 from simulator.control_room.merge import Room
+from simulator.control_room.watch import Watch
 from simulator.identities import http_session
 
 
@@ -29,7 +31,7 @@ def control_room(
     try:
         room_config = parse_tables(read_text(config), str(config), RoomConfig, CHOICES, os.environ)
         logs.configure(room_config.log.format, room_config.log.level)
-        faults = list(http_faults(room_config.http, room_config.tls))
+        faults = list(http_faults(room_config.http, TlsTable()))  # nobody is asked who he is
         if faults:
             raise ConfigError("\n".join(f"{config}: {fault}" for fault in faults))
         asyncio.run(_serve(room_config, open_tls(room_config.tls, config.parent)))
@@ -47,12 +49,14 @@ async def _serve(config: RoomConfig, tls: Tls | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with http_session(tls.client if tls else None) as session:
         room = Room(config.agents, session)
-        listening = asyncio.create_task(room.run())
+        watch = Watch(room, config, Clock(config.clock.speedup, config.clock.origin_s))
+        watching = asyncio.create_task(watch.run())
         server = tls.server if tls else None
-        runner = await run(room_application(room), config.http.host, config.http.port, server)
+        application = room_application(watch, config.scenario.url)
+        runner = await run(application, config.http.host, config.http.port, server)
         structlog.get_logger().info("control_room_serving", url=runner.url, agents=len(config.agents))
         await stop.wait()
         room.stream.close()
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await runner.stop()

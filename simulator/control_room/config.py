@@ -1,8 +1,13 @@
 """Configuration of the control room: which agents it shows, where it serves."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from agent.config import ClockTable, HttpTable, LogTable, Table, TlsTable
+
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class AgentLink(Table, frozen=True):
@@ -12,12 +17,37 @@ class AgentLink(Table, frozen=True):
     url: str
 
 
+class AlarmTable(Table, frozen=True):
+    """When figures are an alarm."""
+
+    go_share_min: Share = 0.5
+    go_share_max: Share = 1.0
+    """The share of GO among the latest 60 instructions outside of this asks somebody to look (choice)."""
+
+
+class ReplayTable(Table, frozen=True):
+    """What is kept for replay, in memory only; positions inside tracking zones are all there is."""
+
+    minutes: Annotated[int, Meta(ge=0, le=1_440)] = 60
+    """0 = no replay; at most a day, as long as the agents keep telemetry (design/reliability.md section 8)."""
+
+
+class ScenarioTable(Table, frozen=True):
+    """Rehearsal: where the demo takes orders; empty = none are passed on."""
+
+    url: str = ""
+
+
 class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
     http: HttpTable = HttpTable(port=8_090)
     tls: TlsTable = TlsTable()
     """Who the room is, to agents and to those who look at its pages."""
-    agents: tuple[AgentLink, ...] = ()
+    agents: Annotated[tuple[AgentLink, ...], Meta(max_length=200)] = ()
+    """At most as many as handles in frames can tell apart, with some to spare."""
+    alarms: AlarmTable = AlarmTable()
+    replay: ReplayTable = ReplayTable()
+    scenario: ScenarioTable = ScenarioTable()
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 import msgspec
 import structlog
+from yarl import URL
 
 from agent.web import EventStream, StreamEvent
 from simulator.control_room.config import AgentLink
@@ -22,10 +24,26 @@ CONNECT_TIMEOUT_S = 2.0
 STATUS_TIMEOUT_S = 1.0
 """Short, so that watchers are told within 3 s that an agent is out of reach (design/experience.md section 11)."""
 JOURNEYS_TIMEOUT_S = 5.0
+ORDER_TIMEOUT_S = 20.0
+"""A part that is started or a zone set that is swapped takes a while."""
+OUT_OF_REACH = "OUT_OF_REACH"
+"""Mode of an agent that does not answer."""
 MAX_LINE_BYTES = 1 << 20
+MAX_ANSWER_BYTES = 64 << 20
+"""Of one answer that is passed on."""
 MAX_DATA_CHARACTERS = 1 << 20
 """Of one message, over all its data lines."""
 _LOG = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """An agent's answer, as it is."""
+
+    status: int
+    media_type: str
+    body: bytes
+    disposition: str | None = None
 
 
 class StreamError(ValueError):
@@ -86,6 +104,21 @@ def _take(message: _Message, name: str, value: str) -> None:
         message.id = text
 
 
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer.
+
+    Raises:
+        aiohttp.ClientPayloadError: it is longer than `MAX_ANSWER_BYTES`.
+    """
+    parts, size = [], 0
+    async for part in answer.content.iter_chunked(MAX_LINE_BYTES):
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError(f"answer of over {MAX_ANSWER_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -97,6 +130,8 @@ class Room:
     links: tuple[AgentLink, ...]
     session: aiohttp.ClientSession
     stream: EventStream = field(default_factory=EventStream)
+    heard: Callable[[str, str, dict[str, Any]], None] = lambda _agent, _kind, _fact: None
+    """Is told every event: agent, kind, fact; must not wait."""
     refused: int = 0
     """Events of agents that could not be read."""
     _next_id: int = field(default_factory=_wall_ms)
@@ -154,9 +189,13 @@ class Room:
         self._publish(kind, fact, heard)
 
     def _publish(self, kind: str, fact: dict[str, Any], heard: Heard) -> None:
+        self.tell(kind, fact | {"agent": heard.link.id})
+        self.heard(heard.link.id, kind, fact)
+
+    def tell(self, kind: str, fact: dict[str, Any]) -> None:
+        """An event of the control room itself, or one of an agent's, to every browser."""
         self._next_id += 1
-        body = msgspec.json.encode(fact | {"agent": heard.link.id})
-        self.stream.publish(StreamEvent(self._next_id, kind, body))
+        self.stream.publish(StreamEvent(self._next_id, kind, msgspec.json.encode(fact)))
 
     async def journeys(self, keys: str = "") -> tuple[list[dict[str, Any]], list[str]]:
         """Journeys of all agents, and the agents that did not answer.
@@ -185,13 +224,60 @@ class Room:
         if page is not None and heard.connected:  # without its stream, changes would go unseen
             heard.last_heard_s = time.monotonic()
         age_s = None if heard.last_heard_s is None else round(time.monotonic() - heard.last_heard_s, 1)
-        known = page or {"mode": "OUT_OF_REACH", "degraded": ["OUT_OF_REACH"]}
+        known = page or {"mode": OUT_OF_REACH, "degraded": [OUT_OF_REACH]}
         return known | {
             "agent": heard.link.id,
             "url": heard.link.url,
             "connected": heard.connected,
             "heardAgoS": age_s,
         }
+
+    async def rows(self, agent: str, keys: frozenset[str]) -> list[dict[str, Any]] | None:
+        """Rows of one agent; None if it does not answer."""
+        page = await self._ask(self._of(agent), "/v1/journeys", JOURNEYS_TIMEOUT_S, ",".join(sorted(keys)))
+        return None if page is None else [row for row in page.get("journeys", ()) if isinstance(row, dict)]
+
+    async def pages(self, path: str) -> list[tuple[str, dict[str, Any] | None]]:
+        """What each agent answers to a call; None where it does not."""
+        pages = await asyncio.gather(*(self._ask(heard, path, JOURNEYS_TIMEOUT_S) for heard in self._heard))
+        return [(heard.link.id, page) for heard, page in zip(self._heard, pages, strict=True)]
+
+    async def positions(self, agent: str) -> bytes | None:
+        """An agent's frame of positions; None if it does not answer."""
+        answer = await self.forward(agent, "GET", "/v1/positions.bin", STATUS_TIMEOUT_S)
+        return answer.body if answer is not None and answer.status == HTTPStatus.OK else None
+
+    async def forward(
+        self, agent: str, method: str, path: str, timeout_s: float = JOURNEYS_TIMEOUT_S, body: bytes | None = None
+    ) -> Forwarded | None:
+        """Pass a call on to an agent; None if it does not answer.
+
+        Args:
+            agent: Its id.
+            method: GET or POST.
+            path: Encoded, with query.
+            timeout_s: Wall seconds.
+            body: JSON.
+        """
+        return await self._call(f"{self._of(agent).link.url}{path}", method, timeout_s, body)
+
+    async def order(self, url: str, body: bytes) -> Forwarded | None:
+        """Pass an order on to the scenario; None if it does not answer."""
+        return await self._call(f"{url}/v1/scenario", "POST", ORDER_TIMEOUT_S, body)
+
+    async def _call(self, address: str, method: str, timeout_s: float, body: bytes | None) -> Forwarded | None:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        timeout, url = aiohttp.ClientTimeout(total=timeout_s), URL(address, encoded=True)
+        try:
+            async with self.session.request(method, url, data=body, headers=headers, timeout=timeout) as answer:
+                content = await _bounded(answer)
+                return Forwarded(answer.status, answer.content_type, content, answer.headers.get("Content-Disposition"))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _LOG.debug("out_of_reach", url=url.host, reason=type(error).__name__)
+            return None
+
+    def _of(self, agent: str) -> Heard:
+        return next(heard for heard in self._heard if heard.link.id == agent)
 
     async def _ask(self, heard: Heard, path: str, timeout_s: float, keys: str = "") -> dict[str, Any] | None:
         timeout = aiohttp.ClientTimeout(total=timeout_s)

@@ -21,6 +21,7 @@ from agent.domain.declaration import (
 )
 from agent.domain.identifiers import normal_mrn
 from agent.domain.routing import Assessment
+from agent.domain.times import rfc3339
 from agent.errors import JournalError
 from agent.journal.handover import CONFLICT, HeadConflict, HeadPosted
 from agent.risk.exchange import ActivationAnswer, ActivationRequest, RiskAnswer, RiskRequest
@@ -36,11 +37,13 @@ from agent.web import (
     decode,
     field_error,
 )
+from agent.web_page import PAGE_HEADERS, PAGE_STYLE
 from simulator.customs.declarations import ValidationAnswer, jrn_is_good
 from simulator.customs.office import ControlAnswer, HeadRefused, Office, Reconciliation, Refused, RoutingRow
 from simulator.customs.reference import ReferenceData, signed_reference_data
 from simulator.customs.register import Register
 from simulator.customs.store import MAX_PAGE, ActivationRecord
+from simulator.customs.usage import RECENT, Usage, page, usage
 
 API_VERSION = "1.0.0"
 """Of the interface, not of the program."""
@@ -48,6 +51,8 @@ MAX_LIST = 1_000
 """Declarations of one POST or PUT."""
 MAX_BODY_BYTES = 32 << 20
 """A list of 1,000 declarations with dozens of goods items each."""
+DRAW_OPEN_S = 2 * 86_400.0
+"""A day's secret may still draw so long after it began: conditional answers look a day ahead."""
 MAX_KEY_LENGTH = 128
 """Characters of an idempotency key."""
 
@@ -121,6 +126,23 @@ class AssessmentPage(Message, frozen=True):
 
     marker: int
     rows: tuple[Assessment, ...] = ()
+
+
+class Draw(Message, frozen=True, kw_only=False):
+    """One day's lot."""
+
+    day: str
+    sha256: str
+    """Of the secret; fixed before the day began."""
+    committed_at: str
+    secret: str | None = None
+    """Hex; only of days that are over."""
+
+
+class DrawPage(Message, frozen=True, kw_only=False):
+    """The lot of each day, newest first."""
+
+    rows: tuple[Draw, ...] = ()
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -219,6 +241,11 @@ class CustomsApi:
                   responses={200: ActivationPage}, roles=auditor),
             Route("GET", "/v1/risk-assessments", self.assessments, "Risk answers as stored", query=PageQuery,
                   responses={200: AssessmentPage}, roles=auditor),
+            Route("GET", "/v1/rule-usage", self.rule_usage, "Rules by hits and finds, beside the lot",
+                  responses={200: Usage}, roles=auditor),
+            Route("GET", "/rules", self.rules_page, "The same as a page", roles=auditor, media_type="text/html"),
+            Route("GET", "/v1/draws", self.draws, "Hashes of the secrets of the lot; secrets of days that are over",
+                  responses={200: DrawPage}, roles=auditor),
             Route("GET", "/healthz", self.healthz, "The process lives", responses={200: Stored}),
             Route("GET", "/readyz", self.readyz, "The register answers", responses={200: Stored}),
         ]  # fmt: skip
@@ -374,6 +401,31 @@ class CustomsApi:
     async def assessments(self, call: Call) -> Reply:
         """Risk answers as stored, for auditors."""
         return await self._page(call.query, self._register.store.assessments)
+
+    async def rule_usage(self, _call: Call) -> Usage:
+        """What rules are worth."""
+        return await self._read(self._usage)
+
+    async def rules_page(self, _call: Call) -> Reply:
+        """The same for people."""
+        content = page(await self._read(self._usage), PAGE_STYLE).encode()
+        return Reply(content=content, media_type="text/html", headers=PAGE_HEADERS)
+
+    def _usage(self) -> Usage:
+        store = self._register.store
+        now = store.counters()
+        return usage(now, store.counters(max(0, now.up_to - RECENT)))
+
+    async def draws(self, _call: Call) -> DrawPage:
+        """What auditors check the lot with: a secret is told when its day is over for good."""
+        over = rfc3339(self._clock.now_s() - DRAW_OPEN_S)[:10]
+        rows = await self._read(self._register.store.draws)
+        return DrawPage(
+            tuple(
+                Draw(day, digest, rfc3339(committed_s), secret.hex() if day < over else None)
+                for day, digest, committed_s, secret in rows
+            )
+        )
 
     async def healthz(self, _call: Call) -> Stored:
         """The process lives."""

@@ -11,18 +11,23 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party
+from agent.domain.declaration import GoodsDeclaration, GoodsItem, Party, Trailer, TransportDeclaration
 from agent.domain.identifiers import VehicleKey
-from agent.risk.names import NameIndex, compile_names, normal_name
+from agent.risk.book import Entry
+from agent.risk.expression import Expression
+from agent.risk.names import NameIndex, normal_name
+from agent.risk.phrases import PhraseIndex
 from agent.risk.rule_index import (
     DENY,
+    EXPRESSION,
     HEADER_FIELDS,
     ITEM_FIELDS,
     LATE,
@@ -44,10 +49,11 @@ from agent.risk.rule_index import (
 )
 
 Floor = Literal["yellow", "red"]
+Role = Literal["consignor", "consignee", "declarant", "carrier"]
 
 MATCH_FIELDS = tuple(name for name in (*ITEM_FIELDS, *HEADER_FIELDS) if name != "document")
 """What a rule's access key may consist of; declarations carry no document numbers yet."""
-WHERE_FIELDS = tuple(name for name in NUMBER_FIELDS if name != "hour")
+WHERE_FIELDS = NUMBER_FIELDS
 """Numbers that a rule may bound."""
 NAME_ROLES = ("consignor", "consignee", "declarant", "carrier")
 
@@ -75,6 +81,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     floor: Floor | None = None
     deny: bool = False
     """A prohibition: entry is denied."""
+    when: str | None = None
+    """A condition in CEL that must hold as well."""
+
+    @property
+    def condition(self) -> str | None:
+        """The same, as compiled rules name it."""
+        return self.when
 
 
 class WatchedPlate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,7 +111,20 @@ class WatchedName(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     valid_from: datetime.date
     valid_to: datetime.date
     name: str
-    roles: tuple[Literal["consignor", "consignee", "declarant", "carrier"], ...]
+    roles: tuple[Role, ...]
+    points: int
+    text: str
+    floor: Floor | None = None
+
+
+class WatchedPhrase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A phrase on the watch list of goods texts."""
+
+    id: str
+    owner: str
+    valid_from: datetime.date
+    valid_to: datetime.date
+    phrase: str
     points: int
     text: str
     floor: Floor | None = None
@@ -110,9 +136,11 @@ class Inspection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     order: int
     locations: tuple[str, ...]
+    hours: str | None = None
+    """When a competent office there is open, as `opening_hours`; always without it."""
 
 
-Dated = Rule | WatchedPlate | WatchedName
+Dated = Rule | WatchedPlate | WatchedName | WatchedPhrase
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 
 
@@ -123,6 +151,11 @@ class Book:
     version: str
     lists_version: str
     random_share: float
+    red_share: float
+    yellow_share: float
+    """Shares of recent declarations from which thresholds are taken, where they are not frozen."""
+    frozen: bool
+    """The thresholds stand whatever recent declarations score."""
     yellow_at: int
     red_at: int
     valid_s: float
@@ -133,10 +166,11 @@ class Book:
     """Text key to language to words."""
     inspections: tuple[Inspection, ...]
     rules: RuleTable
-    plates: Mapping[VehicleKey, tuple[WatchedPlate, ...]]
-    alike_plates: Mapping[VehicleKey, tuple[WatchedPlate, ...]]
+    plates: PlateList
+    alike_plates: PlateList
     """Plates one confusable character away from a watched one."""
     names: NameList
+    phrases: PhraseList
 
 
 @dataclass(frozen=True)
@@ -160,6 +194,8 @@ class Subject:
     """Why the register has no such declaration, such as UNKNOWN_MRN."""
     indicators: Mapping[str, Any] = field(default_factory=dict)
     """What the agent saw of the journey."""
+    trailers: tuple[Trailer, ...] = ()
+    journey: TransportDeclaration | None = None
 
 
 # --- names, plates, lots ---
@@ -241,7 +277,10 @@ def _header_facts(subject: Subject) -> dict[str, str]:
 
 def _numbers(subject: Subject, item: GoodsItem | None, rates: Mapping[str, float]) -> dict[str, float]:
     stop_s = subject.indicators.get("stopBeforeBorderS", 0)
-    numbers = {"stop_before_border_s": float(stop_s) if isinstance(stop_s, int | float) else 0.0}
+    numbers = {
+        "stop_before_border_s": float(stop_s) if isinstance(stop_s, int | float) else 0.0,
+        "hour": float(int(subject.activated_s // 3_600) % 24),
+    }
     if item is None:
         return numbers
     if item.net_mass is not None:
@@ -256,7 +295,7 @@ def _numbers(subject: Subject, item: GoodsItem | None, rates: Mapping[str, float
     return numbers
 
 
-def in_force(entry: Dated, day: datetime.date) -> bool:
+def in_force(entry: Dated | Entry, day: datetime.date) -> bool:
     """Whether a rule or list entry holds on a day; both ends included."""
     return entry.valid_from <= day <= entry.valid_to
 
@@ -266,7 +305,7 @@ class RuleTable:
     """Rules in the order of the index that finds them."""
 
     index: RuleIndex
-    rules: tuple[Rule, ...]
+    rules: Sequence[Rule | Entry]
 
 
 def index_rules(rules: Iterable[Rule], salt: bytes = b"borderlane") -> RuleTable:
@@ -276,7 +315,7 @@ def index_rules(rules: Iterable[Rule], salt: bytes = b"borderlane") -> RuleTable
     number = {template: place for place, template in enumerate(templates)}
     keys = [_rule_key(rule, number, salt) for rule in listed]
     order = sorted(range(len(listed)), key=lambda one: (keys[one], listed[one].id))
-    rows = np.array([_row(listed[one]) for one in order], dtype=ROW)
+    rows = np.array([rule_row(listed[one]) for one in order], dtype=ROW)
     index = RuleIndex(templates, np.array([keys[one] for one in order], np.uint64), rows, salt)
     return RuleTable(index, tuple(listed[one] for one in order))
 
@@ -290,27 +329,30 @@ def _rule_key(rule: Rule, number: Mapping[Template, int], salt: bytes) -> int:
     return key_hash(salt, number[ordered(tuple(rule.match))], access_key(rule))
 
 
-def _row(rule: Rule) -> tuple[Any, ...]:
+def rule_row(rule: Rule) -> tuple[Any, ...]:
     """A rule as a row of the index."""
     bounds = [(NUMBER_FIELDS.index(one.field), one.above, one.below) for one in rule.where]
     spare = MAX_BOUNDS - len(bounds)
     field = [one[0] for one in bounds] + [NO_FIELD] * spare
     low = [-math.inf if one[1] is None else one[1] for one in bounds] + [0.0] * spare
     high = [math.inf if one[2] is None else one[2] for one in bounds] + [0.0] * spare
-    return (rule.points, _flags(rule), field, _days(rule.valid_from), _days(rule.valid_to), low, high)
+    return (rule.points, _flags(rule), field, days(rule.valid_from), days(rule.valid_to), low, high)
 
 
 def _flags(rule: Rule) -> int:
     late = not LATE_FIELDS.isdisjoint(rule.match) or any(one.field in LATE_NUMBERS for one in rule.where)
+    late = late or (rule.when is not None and Expression(rule.when).late)
     return (
         {"IN": ONLY_IN, "OUT": ONLY_OUT, None: 0}[rule.direction]
         | {"yellow": YELLOW, "red": RED, None: 0}[rule.floor]
         | (DENY if rule.deny else 0)
         | (LATE if late else 0)
+        | (EXPRESSION if rule.when is not None else 0)
     )
 
 
-def _days(day: datetime.date) -> int:
+def days(day: datetime.date) -> int:
+    """Days since 1970."""
     return day.toordinal() - _EPOCH_DAY
 
 
@@ -321,20 +363,26 @@ def canonical(name: str, value: str) -> str:
     return value if name == "crossing" else "".join(value.split()).upper()
 
 
-def fired(subject: Subject, book: Book, day: datetime.date) -> tuple[Rule, ...]:
+def fired(subject: Subject, book: Book, day: datetime.date) -> tuple[Rule | Entry, ...]:
     """The rules that fit, each once however many goods items it fits, in order of their ids."""
-    found = [book.rules.rules[row] for row in book.rules.index.fitting(question_of(subject, book.rates, day))]
+    found = [book.rules.rules[row] for row in book.rules.index.fitting(question_of(subject, book.rates, days(day)))]
     return tuple(sorted(found, key=lambda rule: rule.id))
 
 
-def question_of(subject: Subject, rates: Mapping[str, float], day: datetime.date) -> Question:
-    """What is asked of the index about a declaration."""
+def question_of(subject: Subject, rates: Mapping[str, float], day: int) -> Question:
+    """What is asked of the index about a declaration, on a day since 1970."""
     header: dict[str, str | list[str]] = {**_header_facts(subject)}
     header["indicator"] = indicator_names(subject.indicators)
     items = subject.goods.goods_items if subject.goods else ()
+    facts = [_item_facts(item) for item in items]
+    return Question(header, facts, numbers_of(subject, rates), day, subject.direction)
+
+
+def numbers_of(subject: Subject, rates: Mapping[str, float]) -> NDArray[np.float64]:
+    """`NUMBER_FIELDS` of the declaration without items, and of each goods item; NaN = not known."""
+    items = subject.goods.goods_items if subject.goods else ()
     numbers = [_numbers(subject, item, rates) for item in (None, *items)]
-    table = np.array([[row.get(name, math.nan) for name in NUMBER_FIELDS] for row in numbers])
-    return Question(header, [_item_facts(item) for item in items], table, _days(day), subject.direction)
+    return np.array([[row.get(name, math.nan) for name in NUMBER_FIELDS] for row in numbers])
 
 
 @dataclass(frozen=True)
@@ -342,19 +390,41 @@ class NameList:
     """Watched names behind an index; entries by the number of their normal name."""
 
     index: NameIndex
-    entries: tuple[tuple[WatchedName, ...], ...]
+    entries: Sequence[tuple[Entry, ...]]
 
 
-def list_names(names: Iterable[WatchedName], match_at: float) -> NameList:
-    """Watch-list entries by their normal names."""
-    by_name: dict[str, tuple[WatchedName, ...]] = {}
-    for one in names:
-        normal = normal_name(one.name)
-        by_name[normal] = (*by_name.get(normal, ()), one)
-    return NameList(NameIndex(compile_names(list(by_name)), match_at), tuple(by_name.values()))
+@dataclass(frozen=True)
+class PhraseList:
+    """Watched phrases behind an index; entries by the number of their normal phrase."""
+
+    index: PhraseIndex
+    entries: Sequence[tuple[Entry, ...]]
 
 
-def names_like(name: str, book: Book) -> tuple[WatchedName, ...]:
+class PlateList:
+    """Entries about a plate.
+
+    Args:
+        entries: Of exactly this plate, `ZH123456/CH`.
+        alike: Take those of the plates that differ by one confusable character instead.
+    """
+
+    def __init__(self, entries: Callable[[str], tuple[Entry, ...]], alike: bool = False) -> None:
+        self._entries, self._alike = entries, alike
+
+    def get(self, key: VehicleKey, default: tuple[Entry, ...] = ()) -> tuple[Entry, ...]:
+        """The entries, in order of their ids."""
+        keys = confused_plates(key) if self._alike else (key,)
+        found = [entry for one in keys for entry in self._entries(str(one))]
+        return tuple(sorted(found, key=lambda entry: entry.id)) or default
+
+
+def names_like(name: str, book: Book) -> tuple[Entry, ...]:
     """Watch-list entries of the listed name that is most like this one, if it is like enough."""
     found = book.names.index.most_like(name)
     return () if found is None else book.names.entries[found]
+
+
+def phrases_in(texts: Iterable[str], book: Book) -> list[Entry]:
+    """Watch-list entries whose phrase stands in one of the texts."""
+    return [one for found in book.phrases.index.found(texts) for one in book.phrases.entries[found]]

@@ -1,12 +1,11 @@
-"""What control results teach: counts of seen and found, and the hit rate they give (design/risk.md 6, 8).
+"""What control results teach: counts of seen and found under each key (design/risk.md section 8).
 
 Counts enter scoring at the next counter version, so that a score card can be recomputed.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 CONTROL_RESULT_CODES = ("CONFORM", "FINDING", "NOT_RELEASED")
@@ -16,10 +15,6 @@ RELEASING_CODES = frozenset({"CONFORM", "FINDING"})
 """Results after which the goods may go on."""
 SMOOTHING = 20.0
 """A rate counts as if the base rate had been seen so often before (design/risk.md section 6)."""
-POINTS_PER_LOG_ODDS = 20.0 / math.log(2.0)
-"""20 points double the odds of a finding (design/risk.md section 1)."""
-MAX_LEARNED_POINTS = 40
-"""What learned rates may add or take (choice: like a rule without a floor)."""
 VERSION_EVERY = 100
 VERSION_EVERY_S = 900.0
 """A new counter version after so many results or so long (design/risk.md section 8)."""
@@ -45,11 +40,6 @@ class Counters:
     up_to: int = 0
     """Number of the last control result that counts."""
 
-    @property
-    def base_rate(self) -> float:
-        """Share of finds among all controls, kept inside (0, 1) while little is known."""
-        return (self.total.found + 1.0) / (self.total.seen + 5.0)
-
 
 NO_COUNTERS = Counters({}, Count())
 
@@ -64,19 +54,27 @@ def is_due(counters: Counters, results: int, age_s: float) -> bool:
     return results - counters.up_to >= VERSION_EVERY or (results > counters.up_to and age_s >= VERSION_EVERY_S)
 
 
-def learned_points(counters: Counters, keys: Iterable[Key]) -> float:
-    """Points from learned hit rates: mean log-odds of the keys that were ever controlled, against the base.
+@dataclass(frozen=True)
+class Thresholds:
+    """Points at which a card turns yellow and red."""
 
-    The mean, not the sum: the keys of one declaration say much the same thing.
+    yellow_at: int
+    red_at: int
+
+
+MIN_RECENT = 1_000
+"""Recent declarations from which thresholds are taken; with fewer the book's stand."""
+MAX_RECENT = 10_000
+"""The newest so many count."""
+
+
+def thresholds(scores: Sequence[int], red_share: float, yellow_share: float) -> Thresholds | None:
+    """The lowest points at which no more than these shares of the scores turn red, and yellow besides.
+
+    None with fewer than `MIN_RECENT` scores.
     """
-    base = counters.base_rate
-    known = [count for key in keys if (count := counters.counts.get(key)) is not None]
-    if not known:
-        return 0.0
-    rates = ((count.found + SMOOTHING * base) / (count.seen + SMOOTHING) for count in known)
-    mean = sum(_log_odds(rate) - _log_odds(base) for rate in rates) / len(known)
-    return max(-MAX_LEARNED_POINTS, min(MAX_LEARNED_POINTS, mean * POINTS_PER_LOG_ODDS))
-
-
-def _log_odds(rate: float) -> float:
-    return math.log(rate / (1.0 - rate))
+    if len(scores) < MIN_RECENT:
+        return None
+    falling = sorted(scores, reverse=True)
+    red, both = (int(len(falling) * share + 1e-9) for share in (red_share, red_share + yellow_share))
+    return Thresholds(falling[both] + 1, falling[red] + 1)

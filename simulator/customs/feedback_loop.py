@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.customs.feedback import SMOOTHING
 from simulator.customs.labelled import Lines
-from simulator.customs.training import SEED, SMOOTHING
+from simulator.customs.training import SEED
 
 WARM_UP_DAYS = 30
 """All lines of the first days are labelled: what an office knows before the service learns."""

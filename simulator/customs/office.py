@@ -21,6 +21,7 @@ from agent.activation.goods import ActivationFacts, ActivationVerdict, GoodsStat
 from agent.activation.journey import reference_mrn, vehicle_of
 from agent.domain.declaration import (
     ControlResult,
+    GoodsDeclaration,
     Message,
     TransportDeclaration,
 )
@@ -40,19 +41,24 @@ from agent.risk.exchange import (
     RiskRequest,
     sign_assessment,
 )
-from simulator.customs.assessment import CONDITIONAL_VALID_S, assess, conditional_answer, feedback_keys
+from simulator.customs.assessment import CONDITIONAL_VALID_S, Grounds, assess, conditional_answer
 from simulator.customs.book import Book, Subject, lot, lot_key
 from simulator.customs.declarations import goods_fit_direction, time_s
 from simulator.customs.feedback import (
     CONTROL_RESULT_CODES,
     FOUND_CODES,
+    MAX_RECENT,
     NO_COUNTERS,
     RELEASING_CODES,
-    Counters,
+    Thresholds,
     is_due,
+    thresholds,
 )
+from simulator.customs.indicators import counted_keys
+from simulator.customs.models import Learned, shipped
 from simulator.customs.register import LIVE, Register
-from simulator.customs.store import ActivationRecord, GoodsRow, JourneyRow, LinkRow, Store
+from simulator.customs.score import Ahead, Learning, lodged_step, predicted_of, referenced_step, scored
+from simulator.customs.store import ActivationRecord, AheadRow, GoodsRow, JourneyRow, LinkRow, Store
 
 MAX_DECLARATIONS = 100
 """Declarations of one activation or risk request."""
@@ -117,8 +123,22 @@ class Office:
     """Keys with which agents sign their journals; heads of an agent that is not here are taken unsigned."""
     conditional: frozenset[str] = frozenset()
     """Crossings where a lorry may go on the authority's conditional answer while the line is cut."""
-    _counters: Counters = NO_COUNTERS
-    _counters_s: float = 0.0
+    learned: Learned = field(default_factory=lambda: shipped("default"))
+    """The model of the score card and the counts that it starts from."""
+    bays: Mapping[str, int] = field(default_factory=dict)
+    """Control bays of a crossing that are free each hour; crossings that are not here have no bound."""
+    _learning: Learning | None = None
+    _thresholds: dict[str, Thresholds] = field(default_factory=dict)
+    _version_s: float = 0.0
+
+    def scoring_register(self) -> Register:
+        """The register, scoring what is lodged and referenced and giving conditional answers."""
+        return replace(
+            self.register,
+            conditional=self.conditional_answers,
+            lodged=self.score_lodged,
+            referenced=self.score_referenced,
+        )
 
     @property
     def store(self) -> Store:
@@ -237,22 +257,108 @@ class Office:
         started = time.perf_counter()
         subject = self._subject(one, request, journey)
         previous = self.store.newest_assessment(one.activation_id)
-        day = previous[1] if previous else datetime.fromtimestamp(subject.activated_s, UTC).date().isoformat()
-        drawn = lot(self.store.day_secret(day), lot_key(subject)) < self.book.random_share
+        day = previous[1] if previous else _date(subject.activated_s)
+        learning = self._counter_version(now_s)
+        ahead = self.store.ahead(one.mrn, request.jrn, one.version) if one.mrn else None
+        grounds = Grounds(
+            subject,
+            now_s,
+            drawn=self._drawn(day, subject),
+            released=self._released(request.jrn, one.mrn),
+            bays=self._bays_left(subject, ahead),
+        )
         answer = assess(
             subject,
-            self.book,
-            self._counter_version(now_s),
+            self._book_for(request.direction),
+            learning,
             now_s,
-            drawn=drawn,
-            released=self._released(request.jrn, one.mrn),
+            drawn=grounds.drawn,
+            released=grounds.released,
             previous=previous[0] if previous else None,
+            ahead=ahead,
+            bays=grounds.bays,
         )
         card = {**(answer.score_card or {}), "latencyUs": round((time.perf_counter() - started) * 1e6)}
         signed = sign_assessment(msgspec.structs.replace(answer, score_card=card), self.key, self.kid)
-        self.store.put_assessment(self.store.next_number("marker"), signed, day)
+        self.store.put_assessment(self.store.next_number("marker"), signed, day, grounds)
+        if one.mrn is not None:
+            self.store.drop_ahead(one.mrn, request.jrn)
+        if (signed.routing, signed.routing_control_location) == ("TO_CONTROL", "ON_ENTRY"):
+            self.store.take_bay(one.activation_id, subject.crossing, _hour(subject.activated_s))
         self._routed(signed, previous[0] if previous else None, now_s)
         return signed
+
+    def _drawn(self, day: str, subject: Subject) -> bool:
+        return lot(self.store.day_secret(day), lot_key(subject)) < self.book.random_share
+
+    def _bays_left(self, subject: Subject, ahead: Ahead | None) -> int | None:
+        """Room for one that the model alone selects; lorries still expected with a higher score come first."""
+        bays = self.bays.get(subject.crossing)
+        if bays is None:
+            return None
+        score = ahead.predicted.points if ahead else 0
+        return bays - self.store.bays_wanted(subject.crossing, _hour(subject.activated_s), score, subject.activation_id)
+
+    def _book_for(self, direction: str) -> Book:
+        """The book with the thresholds of the counter version in force."""
+        own = self._thresholds.get(direction)
+        if own is None or self.book.frozen:
+            return self.book
+        return replace(self.book, yellow_at=own.yellow_at, red_at=own.red_at)
+
+    # --- before the border ---
+
+    def score_lodged(self, goods: GoodsDeclaration, now_s: float) -> None:
+        """Score what goods alone say, when they are lodged."""
+        if goods.mrn is None:
+            return
+        subject = _lodged_subject(goods, now_s)
+        learning = self._counter_version(now_s)
+        found = Ahead(lodged_step(subject, self.book), predicted_of(subject, self.book, learning))
+        card = scored(subject, self._book_for(goods.direction), learning, False, found).card
+        row = AheadRow(goods.mrn, "", goods.version, goods.direction, "", 0, card.score, "", found)
+        self.store.put_ahead(row, now_s)
+
+    def score_referenced(self, row: JourneyRow, now_s: float) -> None:
+        """Score vehicle, carrier and place with the goods, when a journey is ready."""
+        if row.state != "READY" or row.locked:
+            return
+        for mrn, version in _carried(row.declaration):
+            known = self.store.ahead(mrn, "", version) if mrn else None
+            if mrn is not None and known is not None:
+                self._score_in_journey(mrn, version, row, known, now_s)
+
+    def _score_in_journey(self, mrn: str, version: int, row: JourneyRow, known: Ahead, now_s: float) -> None:
+        subject = self._planned(mrn, version, row, now_s)
+        found = msgspec.structs.replace(known, referenced=referenced_step(subject, self.book))
+        direction = row.declaration.direction
+        card = scored(subject, self._book_for(direction), self._counter_version(now_s), False, found).card
+        selected = card.selection_kind if card.channel == "red" else ""
+        self.store.put_ahead(
+            AheadRow(
+                mrn, row.declaration.jrn, version, direction, subject.crossing,
+                _hour(subject.activated_s), found.predicted.points, selected, found,
+            ),
+            now_s,
+        )  # fmt: skip
+
+    def _planned(self, mrn: str | None, version: int, row: JourneyRow, now_s: float) -> Subject:
+        """The declaration as it will be asked about if the journey goes as planned."""
+        declared = row.declaration
+        plan = declared.planned_crossing
+        expected_s = time_s(plan.estimated_date_time) if plan.estimated_date_time else None
+        request = RiskRequest(
+            request_id="",
+            jrn=declared.jrn,
+            crossing=plan.crossing,
+            customs_office=self.register.places.crossings.get(plan.crossing),
+            direction=declared.direction,
+            activation_date_time=rfc3339(now_s if expected_s is None else max(now_s, expected_s)),
+            vehicle=vehicle_of(declared),
+            declarations=(),
+        )
+        key = activation_id(mrn or "", version, declared.jrn, plan.crossing, declared.direction)
+        return self._subject(ActivatedDeclaration(mrn=mrn, version=version, activation_id=key), request, row)
 
     def _subject(self, one: ActivatedDeclaration, request: RiskRequest, journey: JourneyRow | None) -> Subject:
         goods = self.store.goods(one.mrn) if one.mrn else None
@@ -272,6 +378,8 @@ class Office:
             empty_reason=declared.empty_reason if declared else None,
             missing=_missing(one, goods, request.direction, declared),
             indicators=request.indicators,
+            trailers=declared.trailers if declared else (),
+            journey=declared,
         )
 
     def _released(self, jrn: str, mrn: str | None) -> bool:
@@ -279,10 +387,38 @@ class Office:
         codes = [result.control_result_code for result in self.store.control_results(jrn) if result.mrn == mrn]
         return bool(codes) and codes[-1] in RELEASING_CODES
 
-    def _counter_version(self, now_s: float) -> Counters:
-        if is_due(self._counters, self.store.number("result"), now_s - self._counters_s):
-            self._counters, self._counters_s = self.store.counters(), now_s
-        return self._counters
+    def _counter_version(self, now_s: float) -> Learning:
+        """The counters in force; a new version when enough results, or time, have gone by."""
+        if self._learning is None:
+            self._take_version(now_s)
+        assert self._learning is not None, "just taken"
+        if is_due(self._learning.counters, self.store.number("result"), now_s - self._version_s):
+            self._draw_version(now_s)
+        return self._learning
+
+    def _take_version(self, now_s: float) -> None:
+        """After a start: the version that was in force, so that cards go on as they were."""
+        kept = self.store.counter_version()
+        if kept is None:
+            self._draw_version(now_s)
+            return
+        up_to, self._version_s, self._thresholds = kept
+        counters = self.store.counters(up_to) if up_to else NO_COUNTERS
+        self._learning = Learning.of(self.learned.model, self.learned.prior, counters)
+
+    def _draw_version(self, now_s: float) -> None:
+        counters = self.store.counters()
+        self._learning = Learning.of(self.learned.model, self.learned.prior, counters)
+        self._version_s = now_s
+        recent = {one: self.store.recent_scores(one, MAX_RECENT) for one in ("IN", "OUT")}
+        taken = {one: thresholds(scores, self.book.red_share, self.book.yellow_share) for one, scores in recent.items()}
+        self._thresholds = {one: found for one, found in taken.items() if found is not None}
+        self.store.put_counter_version(counters.up_to, now_s, self._thresholds)
+
+    def commit_draws(self, now_s: float) -> None:
+        """Fix tomorrow's secret of the lot today, by its hash; today's too where the service did not run yesterday."""
+        for day_s in (now_s, now_s + 86_400.0):
+            self.store.commit_draw(_date(day_s), now_s)
 
     def _routed(self, new: Assessment, previous: Assessment | None, now_s: float) -> None:
         """Note the routing in the link, and tell the trade if it has changed."""
@@ -326,29 +462,13 @@ class Office:
     def _conditional_one(
         self, mrn: str | None, version: int, row: JourneyRow, now_s: float
     ) -> ConditionalAnswer | None:
-        declared = row.declaration
-        crossing = declared.planned_crossing.crossing
-        request = RiskRequest(
-            request_id="",
-            jrn=declared.jrn,
-            crossing=crossing,
-            customs_office=self.register.places.crossings.get(crossing),
-            direction=declared.direction,
-            activation_date_time=rfc3339(now_s),
-            vehicle=vehicle_of(declared),
-            declarations=(),
-        )
-        key = activation_id(mrn or "", version, declared.jrn, crossing, declared.direction)
-        subject = self._subject(ActivatedDeclaration(mrn=mrn, version=version, activation_id=key), request, row)
+        subject = replace(self._planned(mrn, version, row, now_s), activated_s=now_s)
         first = datetime.fromtimestamp(now_s, UTC).date()
         days = (first, first + timedelta(seconds=CONDITIONAL_VALID_S))
-        drawn = any(
-            lot(self.store.day_secret(one.isoformat()), lot_key(subject)) < self.book.random_share for one in days
-        )
+        drawn = any(self._drawn(one.isoformat(), subject) for one in days)
         number = self.store.number("revocation")
-        return conditional_answer(
-            subject, self.book, self._counter_version(now_s), now_s, drawn=drawn, list_number=number
-        )
+        book, learning = self._book_for(subject.direction), self._counter_version(now_s)
+        return conditional_answer(subject, book, learning, now_s, drawn=drawn, list_number=number)
 
     def revocations(self, now_s: float) -> RevocationList:
         """The newest revocation list, as of now."""
@@ -393,6 +513,8 @@ class Office:
         row = self.store.journey(result.jrn)
         if row is None:
             raise Refused(404, "$.jrn", f"{result.jrn!r} is not in the register")
+        if result.mrn is not None and self.store.goods(result.mrn) is None:
+            raise Refused(404, "$.mrn", f"UNKNOWN_MRN: {result.mrn!r} is not in the register")
         if result.mrn is not None and self.store.link(result.jrn, result.mrn) is None:
             raise Refused(422, "$.mrn", f"{result.mrn!r} is not referenced by journey {result.jrn!r}")
         return row
@@ -405,13 +527,8 @@ class Office:
         if newest and newest[0].score_card and newest[0].score_card.get("random"):
             keys.add(("", "random"))
         goods = self.store.goods(result.mrn) if result.mrn else None
-        journey = self.store.journey(result.jrn)
-        if goods is not None and journey is not None:
-            subject = Subject(
-                "", result.mrn, 0, result.jrn, "", None, "", 0.0,
-                goods=goods.declaration, carrier=journey.declaration.carrier,
-            )  # fmt: skip
-            keys.update(feedback_keys(subject))
+        if goods is not None:
+            keys.update(counted_keys(goods.declaration))
         self.store.count_controls(sorted(keys), found)
 
     def record_checkpoint(self, posted: HeadPosted, now_s: float) -> None:
@@ -448,6 +565,20 @@ class Office:
         if self.store.checkpoint(word.agent) is None:
             raise Refused(404, "$.agent", f"no head of agent {word.agent!r} is held")
         self.store.supersede_checkpoint(word.agent, word.officer, word.reason, rfc3339(now_s))
+
+
+def _lodged_subject(goods: GoodsDeclaration, now_s: float) -> Subject:
+    """What is known when goods are lodged."""
+    return Subject("", goods.mrn, goods.version, "", "", None, goods.direction, now_s, goods=goods)
+
+
+def _date(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).date().isoformat()
+
+
+def _hour(time_s: float) -> int:
+    """UTC hours since 1970."""
+    return int(time_s // 3_600)
 
 
 def _carried(journey: TransportDeclaration) -> list[tuple[str | None, int]]:

@@ -49,6 +49,16 @@ LIVE = ("READY", "NOT_READY")
 
 
 Conditional = Callable[[JourneyRow, float], tuple[dict[str, Any], ...]]
+Lodged = Callable[[GoodsDeclaration, float], None]
+Referenced = Callable[[JourneyRow, float], None]
+
+
+def _not_scored(_goods: GoodsDeclaration, _now_s: float) -> None:
+    pass
+
+
+def _not_linked(_row: JourneyRow, _now_s: float) -> None:
+    pass
 
 
 def _no_conditional(_row: JourneyRow, _now_s: float) -> tuple[dict[str, Any], ...]:
@@ -63,6 +73,10 @@ class Register:
     places: Places
     conditional: Conditional = _no_conditional
     """Makes the conditional answers of a journey whose row of the feed is written; inside its transaction."""
+    lodged: Lodged = _not_scored
+    """Is told of every declaration that is accepted; inside its transaction."""
+    referenced: Referenced = _not_linked
+    """Is told of every journey that is written; inside its transaction."""
 
     # --- goods declarations ---
 
@@ -88,6 +102,8 @@ class Register:
             return _goods_answer(goods, known, failures, tuple(found.warnings))
         row = GoodsRow(goods, "DRAFT" if failures else "ACCEPTED")
         self.store.put_goods(goods, row.state, now_s)
+        if row.state == "ACCEPTED":
+            self.lodged(goods, now_s)
         self._goods_changed(goods, now_s)
         return _goods_answer(goods, row, failures, tuple(found.warnings))
 
@@ -246,6 +262,7 @@ class Register:
             conditional=self.conditional(row, now_s),
         )
         self.store.put_journey(row, feed_row, now_s, expires_s)
+        self.referenced(row, now_s)
 
     def expire(self, now_s: float) -> int:
         """End what nobody activated in time (G18, T20); how many."""
@@ -259,6 +276,7 @@ class Register:
             known = self.store.goods(number)
             assert known is not None, "just read in this transaction"
             self.store.put_goods(known.declaration, "EXPIRED", now_s)
+        self.store.forget_ahead(now_s - UNLINKED_LIFE_S)
         return len(jrns) + len(numbers)
 
 

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar
 
 import msgspec
 
-from agent.domain.identifiers import VehicleKey, vehicle_key
+from agent.domain.identifiers import vehicle_key
 from agent.errors import ConfigError
+from agent.risk.book import LANGUAGES
+from agent.risk.expression import Expression, ExpressionError
 from agent.risk.names import normal_name
-from agent.risk.rule_index import Template, ordered
+from agent.risk.phrases import MAX_PHRASE_WORDS, normal_text
+from agent.risk.rule_index import MAX_BOUNDS, MAX_KEY_FIELDS, MAX_TEMPLATES, Template, ordered
 from simulator.customs.book import (
     MATCH_FIELDS,
     WHERE_FIELDS,
-    Book,
     Dated,
     Inspection,
     Rule,
     WatchedName,
+    WatchedPhrase,
     WatchedPlate,
-    access_key,
-    confused_plates,
-    index_rules,
-    list_names,
 )
+from simulator.customs.rule_csv import Faults, no_template, read_rules_csv
+from simulator.customs.rule_rows import LooseRules, Words, joined
+from simulator.customs.suggest import nearest
+from simulator.customs.watch_lists import KINDS, Entities, read_entities, read_list_csv
+from zones.hours import OpeningHours
 
-LANGUAGES = ("de", "fr", "it", "en")
 OWN_TEXTS = (
     "drawn-by-lot", "empty-mrn-missing", "learned-rate", "papers-missing", "plate-alike",
     "released-by-control",
 )  # fmt: skip
 """Texts that the service itself needs."""
 MAX_FILE_BYTES = 16 << 20
-MAX_FAN_OUT = 64
-"""Rules that may share one access key; more would decide the slowest answers (design/risk.md section 3)."""
-MAX_MATCH_FIELDS = 3
-MAX_WHERE = 3
+MAX_BULK_BYTES = 1 << 30
+"""A CSV file or a file of entities."""
+OPEN_SALT = b"borderlane"
+"""For books that stay in memory."""
+LIST_TABLES = ("plate", "name", "phrase", "entities")
+DEFAULT_TEMPLATES: tuple[tuple[str, ...], ...] = (
+    ("consignor",), ("consignee",), ("carrier",), ("plate",), ("consignor", "hs4"), ("consignee", "hs4"),
+    ("consignor", "hs6", "origin"), ("consignee", "hs6", "origin"), ("hs8", "origin"), ("hs8", "origin", "office"),
+    ("hs6", "origin", "dispatch"), ("hs4", "origin", "consignee"), ("declarant", "hs6"),
+    ("declarant", "hs4", "origin"), ("plate", "consignee"), ("plate", "office"), ("consignor", "consignee"),
+    ("carrier", "hs4"), ("carrier", "origin", "office"), ("consignor", "office"), ("consignee", "dispatch"),
+    ("hs8", "declarant"), ("hs2", "origin", "office"), ("hs4", "dispatch", "office"),
+    ("hs2",), ("hs4",), ("hs6",), ("hs4", "origin"), ("hs6", "origin"), ("procedure",), ("indicator",),
+)  # fmt: skip
+"""What rules may ask for where `book.toml` does not say (design/risk.md section 3; the last row is our own)."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -57,6 +71,8 @@ class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Table `shares`."""
 
     random_share: float
+    red_share: float = 0.015
+    yellow_share: float = 0.02
 
 
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +80,8 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     yellow_at: int
     red_at: int
+    frozen: bool = False
+    """They stand whatever recent declarations score."""
 
 
 class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +97,20 @@ class AnswerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     obligation_s: float
 
 
+class IndexTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table `index`."""
+
+    templates: tuple[tuple[str, ...], ...]
+    """Sets of 1 to 3 fields that rules may ask for."""
+
+
+class Validity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table `validity`."""
+
+    longest_days: int = 366
+    """How far ahead the last day of a rule may lie when the book is checked."""
+
+
 class BookFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`book.toml`."""
 
@@ -89,6 +121,8 @@ class BookFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer: AnswerTable
     currency: dict[str, float]
     inspection: tuple[Inspection, ...] = ()
+    index: IndexTable | None = None
+    validity: Validity = Validity()
 
 
 def shipped_rules() -> Traversable:
@@ -96,61 +130,102 @@ def shipped_rules() -> Traversable:
     return resources.files("simulator.customs").joinpath("rules")
 
 
-def load_book(folder: Traversable) -> Book:
-    """Read, check and index a rule book.
+@dataclass(frozen=True)
+class Source:
+    """A rule book folder, read and checked.
+
+    Attributes:
+        rules: Rules by hand.
+        bulk: Rules in bulk, in the order of their files.
+        words: Numbers of texts, owners and conditions that `bulk` refers to.
+        texts: Text key to language to words.
+        version, lists_version: Name the contents.
+        salt: With which keys in `bulk` are hashed.
+    """
+
+    head: BookFile
+    templates: tuple[Template, ...]
+    rules: tuple[Rule, ...]
+    bulk: LooseRules
+    plates: tuple[WatchedPlate, ...]
+    names: tuple[WatchedName, ...]
+    phrases: tuple[WatchedPhrase, ...]
+    words: Words
+    texts: Mapping[str, Mapping[str, str]]
+    version: str
+    lists_version: str
+    salt: bytes
+
+
+def read_source(folder: Traversable, salt: bytes = OPEN_SALT) -> Source:
+    """Read and check a rule book folder.
+
+    Args:
+        salt: Keys are hashed with it.
 
     Raises:
         ConfigError: any fault; all of them are listed, one a line.
     """
     reader = _Reader(folder)
     head = reader.struct("book.toml", BookFile)
-    rules = [one for name in reader.names("rules", ".toml") for one in reader.entries(name, "rule", Rule)]
-    plates, names = [], []
-    for name in reader.names("lists", ".toml"):
-        plates += reader.entries(name, "plate", WatchedPlate, others=("name",))
-        names += reader.entries(name, "name", WatchedName, others=("plate",))
+    templates = reader.templates(head)
     texts = reader.texts()
-    entries: list[Dated] = [*rules, *plates, *names]
+    words = Words({key: number for number, key in enumerate(sorted(texts))})
+    rules = [one for name in reader.names("rules", ".toml") for one in reader.entries(name, "rule", Rule)]
+    bulk = joined(reader.bulk(name, words, templates, salt) for name in reader.names("rules", ".csv"))
+    lists = reader.lists()
+    reader.faults += _inspection_faults(head)
+    entries: list[Dated] = [*rules, *lists.plates, *lists.names, *lists.phrases]
     for entry in entries:
         reader.faults += _entry_faults(entry, texts)
-    reader.faults += _book_faults(entries, rules, texts)
+    reader.faults += [fault for rule in rules for fault in _template_faults(rule, templates)]
+    reader.faults += _repeated((*bulk.ids, *(one.id for one in entries)))
+    reader.faults += [f"texts: {key}: missing" for key in OWN_TEXTS if key not in texts]
     if reader.faults or head is None:
         raise ConfigError("\n".join(f"{folder}/{fault}" for fault in dict.fromkeys(reader.faults)))
-    return _book(head, rules, plates, names, texts, reader)
-
-
-def _book(
-    head: BookFile,
-    rules: list[Rule],
-    plates: list[WatchedPlate],
-    names: list[WatchedName],
-    texts: Mapping[str, Mapping[str, str]],
-    reader: _Reader,
-) -> Book:
-    watched: dict[VehicleKey, tuple[WatchedPlate, ...]] = {}
-    alike: dict[VehicleKey, tuple[WatchedPlate, ...]] = {}
-    for plate in plates:
-        key = vehicle_key(plate.identification_number, plate.nationality)
-        assert key is not None, "checked by _entry_faults"
-        watched[key] = (*watched.get(key, ()), plate)
-        for near in confused_plates(key):
-            alike[near] = (*alike.get(near, ()), plate)
-    return Book(
+    return Source(
+        head=head,
+        templates=templates,
+        rules=tuple(rules),
+        bulk=bulk,
+        plates=tuple(lists.plates),
+        names=tuple(lists.names),
+        phrases=tuple(lists.phrases),
+        words=words,
+        texts=texts,
         version=f"{head.book.version}+{reader.digest('book.toml', 'rules', 'texts')}",
         lists_version=reader.digest("lists"),
-        random_share=head.shares.random_share,
-        yellow_at=head.thresholds.yellow_at,
-        red_at=head.thresholds.red_at,
-        valid_s=head.answer.valid_s,
-        obligation_s=head.answer.obligation_s,
-        rates=head.currency,
-        texts=texts,
-        inspections=head.inspection,
-        rules=index_rules(rules),
-        plates=watched,
-        alike_plates=alike,
-        names=list_names(names, head.names.match_at),
+        salt=salt,
     )
+
+
+def read_head(folder: Traversable) -> BookFile:
+    """`book.toml` alone.
+
+    Raises:
+        ConfigError: any fault of it.
+    """
+    reader = _Reader(folder)
+    head = reader.struct("book.toml", BookFile)
+    if head is None:
+        raise ConfigError("\n".join(f"{folder}/{fault}" for fault in reader.faults))
+    return head
+
+
+@dataclass
+class Lists:
+    """Watch lists as they are read."""
+
+    plates: list[WatchedPlate] = field(default_factory=list)
+    names: list[WatchedName] = field(default_factory=list)
+    phrases: list[WatchedPhrase] = field(default_factory=list)
+
+    def add(self, entry: Any) -> None:
+        """Add an entry to its list."""
+        kinds: dict[type[Any], list[Any]] = {
+            WatchedPlate: self.plates, WatchedName: self.names, WatchedPhrase: self.phrases,
+        }  # fmt: skip
+        kinds[type(entry)].append(entry)
 
 
 class _Reader:
@@ -159,6 +234,9 @@ class _Reader:
     def __init__(self, folder: Traversable) -> None:
         self._folder = folder
         self._read: dict[str, bytes] = {}
+        """SHA-256 of each file."""
+        self._kept: dict[str, bytes] = {}
+        """Contents of the small ones, which may be read again."""
         self.faults: list[str] = []
 
     def names(self, part: str, suffix: str) -> list[str]:
@@ -171,8 +249,61 @@ class _Reader:
     def digest(self, *prefixes: str) -> str:
         """First 12 hex digits of SHA-256 over the files read that lie under one of the prefixes."""
         taken = sorted((name, data) for name, data in self._read.items() if name.startswith(prefixes))
-        parts = (name.encode() + b"\0" + hashlib.sha256(data).digest() for name, data in taken)
-        return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+        return hashlib.sha256(b"".join(name.encode() + b"\0" + digest for name, digest in taken)).hexdigest()[:12]
+
+    def templates(self, head: BookFile | None) -> tuple[Template, ...]:
+        """Sets of fields that rules may ask for, as `book.toml` lists them."""
+        asked = DEFAULT_TEMPLATES if head is None or head.index is None else head.index.templates
+        for one in asked:
+            for name in one:
+                if name not in MATCH_FIELDS:
+                    self.faults.append(f"book.toml: index.templates: {name}: {nearest(name, MATCH_FIELDS)}")
+            if not 1 <= len(set(one)) == len(one) <= MAX_KEY_FIELDS:
+                self.faults.append(f"book.toml: index.templates: {'+'.join(one)}: expected 1 to 3 fields")
+        known = [ordered(one) for one in asked if all(name in MATCH_FIELDS for name in one)]
+        if len(known) > MAX_TEMPLATES - 1:
+            self.faults.append(f"book.toml: index.templates: {len(known)}: at most {MAX_TEMPLATES - 1}")
+        return tuple(dict.fromkeys(known))
+
+    def bulk(self, name: str, words: Words, templates: tuple[Template, ...], salt: bytes) -> LooseRules:
+        """Rules of a CSV file."""
+        faults = Faults(name)
+        found = read_rules_csv(self._bytes(name, MAX_BULK_BYTES) or b"", faults, words, templates, salt)
+        self.faults += faults.listed()
+        return found
+
+    def lists(self) -> Lists:
+        """Everything in the folder `lists`."""
+        found = Lists()
+        for name in self.names("lists", ".toml"):
+            found.plates += self.entries(name, "plate", WatchedPlate, others=LIST_TABLES)
+            found.names += self.entries(name, "name", WatchedName, others=LIST_TABLES)
+            found.phrases += self.entries(name, "phrase", WatchedPhrase, others=LIST_TABLES)
+            for about in self.entries(name, "entities", Entities, others=LIST_TABLES):
+                self._entities(about, found)
+        for name in self.names("lists", ".csv"):
+            self._list_csv(name, found)
+        return found
+
+    def _list_csv(self, name: str, found: Lists) -> None:
+        start = next((one for one in KINDS if name.removeprefix("lists/").startswith(one)), None)
+        if start is None:
+            self.faults.append(f"{name}: expected a name that begins with {', '.join(KINDS)}")
+            return
+        faults = Faults(name)
+        for entry in read_list_csv(self._bytes(name, MAX_BULK_BYTES) or b"", KINDS[start], faults):
+            found.add(entry)
+        self.faults += faults.listed()
+
+    def _entities(self, about: Entities, found: Lists) -> None:
+        name = f"lists/{about.file}"
+        if "/" in about.file:
+            self.faults.append(f"{name}: expected a file in the folder lists")
+            return
+        faults = Faults(name)
+        for entry in read_entities(self._bytes(name, MAX_BULK_BYTES) or b"", about, faults):
+            found.add(entry)
+        self.faults += faults.listed()
 
     def struct(self, name: str, kind: type[T]) -> T | None:
         """A whole TOML file as a struct."""
@@ -219,18 +350,21 @@ class _Reader:
             self.faults.append(f"{name}: not TOML: {error}")
             return None
 
-    def _bytes(self, name: str) -> bytes | None:
-        if name not in self._read:
-            try:
-                data = self._folder.joinpath(*name.split("/")).read_bytes()
-            except OSError as error:
-                self.faults.append(f"{name}: cannot be read: {error.strerror}")
-                return None
-            if len(data) > MAX_FILE_BYTES:
-                self.faults.append(f"{name}: over {MAX_FILE_BYTES} bytes")
-                return None
-            self._read[name] = data
-        return self._read[name]
+    def _bytes(self, name: str, most: int = MAX_FILE_BYTES) -> bytes | None:
+        if name in self._kept:
+            return self._kept[name]
+        try:
+            data = self._folder.joinpath(*name.split("/")).read_bytes()
+        except OSError as error:
+            self.faults.append(f"{name}: cannot be read: {error.strerror}")
+            return None
+        if len(data) > most:
+            self.faults.append(f"{name}: over {most} bytes")
+            return None
+        self._read[name] = hashlib.sha256(data).digest()
+        if most == MAX_FILE_BYTES:
+            self._kept[name] = data
+        return data
 
     def _convert(self, where: str, table: Any, kind: type[T]) -> T | None:
         known = [one.name for one in msgspec.structs.fields(kind)]
@@ -245,15 +379,17 @@ class _Reader:
             return None
 
 
-def nearest(word: str, known: Any) -> str:
-    """A hint at what was meant."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f'did you mean "{close[0]}"?' if close else f"expected one of {', '.join(known)}"
-
-
 def _entry_name(table: Any, number: int) -> str:
     """An entry by its id, or by its number in the file."""
     return str(table["id"]) if isinstance(table, dict) and "id" in table else f"entry {number + 1}"
+
+
+def _inspection_faults(head: BookFile | None) -> Iterator[str]:
+    for one in head.inspection if head else ():
+        try:
+            OpeningHours.parse(one.hours)
+        except ValueError as error:
+            yield f"book.toml: inspection {one.id}: hours: {error}"
 
 
 def _entry_faults(entry: Dated, texts: Mapping[str, Any]) -> Iterator[str]:
@@ -272,16 +408,24 @@ def _entry_faults(entry: Dated, texts: Mapping[str, Any]) -> Iterator[str]:
         case WatchedName():
             if not normal_name(entry.name):
                 yield f"{entry.id}: name {entry.name!r}: nothing left to compare"
+        case WatchedPhrase():
+            if not 1 <= len(normal_text(entry.phrase).split()) <= MAX_PHRASE_WORDS:
+                yield f"{entry.id}: phrase {entry.phrase!r}: expected 1 to {MAX_PHRASE_WORDS} words"
 
 
 def _rule_faults(rule: Rule) -> Iterator[str]:
-    if not 1 <= len(rule.match) <= MAX_MATCH_FIELDS:
-        yield f"{rule.id}: match: expected 1 to {MAX_MATCH_FIELDS} fields"
+    if not 1 <= len(rule.match) <= MAX_KEY_FIELDS:
+        yield f"{rule.id}: match: expected 1 to {MAX_KEY_FIELDS} fields"
     for name in rule.match:
         if name not in MATCH_FIELDS:
             yield f"{rule.id}: match.{name}: unknown field, {nearest(name, MATCH_FIELDS)}"
-    if len(rule.where) > MAX_WHERE:
-        yield f"{rule.id}: where: expected at most {MAX_WHERE}"
+    if len(rule.where) > MAX_BOUNDS:
+        yield f"{rule.id}: where: expected at most {MAX_BOUNDS}"
+    if rule.when is not None:
+        try:
+            Expression(rule.when)
+        except ExpressionError as error:
+            yield f"{rule.id}: when: {error}"
     for bound in rule.where:
         if bound.field not in WHERE_FIELDS:
             yield f"{rule.id}: where {bound.field}: unknown field, {nearest(bound.field, WHERE_FIELDS)}"
@@ -291,16 +435,18 @@ def _rule_faults(rule: Rule) -> Iterator[str]:
             yield f"{rule.id}: where {bound.field}: nothing lies above {bound.above} and below {bound.below}"
 
 
-def _book_faults(entries: list[Dated], rules: list[Rule], texts: Mapping[str, Any]) -> Iterator[str]:
+def _template_faults(rule: Rule, templates: tuple[Template, ...]) -> Iterator[str]:
+    known = 1 <= len(rule.match) <= MAX_KEY_FIELDS and all(name in MATCH_FIELDS for name in rule.match)
+    if known and ordered(tuple(rule.match)) not in templates:
+        yield f"{rule.id}: {no_template(rule.match, templates)}"
+
+
+def _repeated(ids: Sequence[str]) -> Iterator[str]:
+    """Faults of ids that occur twice."""
+    if len(set(ids)) == len(ids):
+        return
     seen: set[str] = set()
-    for entry in entries:
-        if entry.id in seen:
-            yield f"{entry.id}: id used twice"
-        seen.add(entry.id)
-    yield from (f"texts: {key}: missing" for key in OWN_TEXTS if key not in texts)
-    sharing: dict[tuple[Template, tuple[str, ...]], list[str]] = {}
-    for rule in rules:
-        sharing.setdefault((ordered(tuple(rule.match)), access_key(rule)), []).append(rule.id)
-    for (_, key), ids in sharing.items():
-        if len(ids) > MAX_FAN_OUT:
-            yield f"{ids[0]}: {len(ids)} rules share the key {key}: at most {MAX_FAN_OUT}"
+    for one in ids:
+        if one in seen:
+            yield f"{one}: id used twice"
+        seen.add(one)

@@ -8,8 +8,9 @@ import fcntl
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,9 @@ from agent.domain.declaration import (
 )
 from agent.domain.routing import Assessment
 from agent.errors import AlreadyRunning, JournalError
-from simulator.customs.feedback import Count, Counters, Key
+from simulator.customs.assessment import Grounds
+from simulator.customs.feedback import Count, Counters, Key, Thresholds
+from simulator.customs.score import Ahead
 
 T = TypeVar("T")
 Pending = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -89,6 +92,24 @@ CREATE TABLE IF NOT EXISTS superseded_checkpoint(
 CREATE TABLE IF NOT EXISTS conditional(
   activation_id TEXT PRIMARY KEY, jrn TEXT NOT NULL, until_ms INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS conditional_jrn ON conditional(jrn);
+CREATE TABLE IF NOT EXISTS ahead(
+  number TEXT NOT NULL, jrn TEXT NOT NULL, version INTEGER NOT NULL, direction TEXT NOT NULL, crossing TEXT NOT NULL,
+  hour INTEGER NOT NULL, score INTEGER NOT NULL, selected TEXT NOT NULL, changed_ms INTEGER NOT NULL,
+  body BLOB NOT NULL, PRIMARY KEY(number, jrn)) STRICT;
+CREATE INDEX IF NOT EXISTS ahead_recent ON ahead(jrn, direction, changed_ms);
+CREATE INDEX IF NOT EXISTS ahead_hour ON ahead(crossing, hour, selected, score);
+CREATE TABLE IF NOT EXISTS bay(
+  activation_id TEXT PRIMARY KEY, crossing TEXT NOT NULL, hour INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS bay_hour ON bay(crossing, hour);
+CREATE TABLE IF NOT EXISTS counted(
+  number INTEGER NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, found INTEGER NOT NULL,
+  PRIMARY KEY(number, kind, value)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counter_version(
+  up_to INTEGER PRIMARY KEY, drawn_ms INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS grounds(marker INTEGER PRIMARY KEY, number TEXT, body BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS grounds_number ON grounds(number, marker);
+CREATE TABLE IF NOT EXISTS draw_commitment(
+  day TEXT PRIMARY KEY, sha256 TEXT NOT NULL, committed_ms INTEGER NOT NULL) STRICT;
 """
 """Tables that came later; older registers get them when they are opened."""
 
@@ -129,6 +150,28 @@ class LinkRow:
     direction: str
     state: str
     """WANTED (does not hold), REFERENCED, ACTIVATED, a routing word, or a control's outcome (machine G)."""
+
+
+@dataclass(frozen=True)
+class AheadRow:
+    """What was found of a declaration before the border, and what the cap of the bays asks of it.
+
+    Attributes:
+        jrn: The journey that references it; empty = what was found when it was lodged.
+        hour: UTC hours since 1970 in which it is expected; 0 = not known.
+        score: Points of the card if it were at the border now.
+        selected: Selection kind of that card if it is red, else empty.
+    """
+
+    number: str
+    jrn: str
+    version: int
+    direction: str
+    crossing: str
+    hour: int
+    score: int
+    selected: str
+    ahead: Ahead
 
 
 class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -410,12 +453,39 @@ class Store:
         )
         return (msgspec.json.decode(row[0], type=Assessment), str(row[1])) if row else None
 
-    def put_assessment(self, marker: int, assessment: Assessment, draw_day: str) -> None:
-        """Write a signed answer."""
+    def put_assessment(self, marker: int, assessment: Assessment, draw_day: str, grounds: Grounds) -> None:
+        """Write a signed answer and what it rests on."""
         body = msgspec.json.encode(assessment)
         self._db.execute(
             "INSERT INTO assessment VALUES(?, ?, ?, ?)", (marker, assessment.activation_id, draw_day, body)
         )
+        self._db.execute(
+            "INSERT INTO grounds VALUES(?, ?, ?)", (marker, assessment.mrn, msgspec.msgpack.encode(grounds))
+        )
+
+    def explained(self, mrn: str, jrn: str | None = None) -> list[tuple[Assessment, Grounds | None]]:
+        """Answers for the activation of a declaration that was assessed last, oldest first, and what each rests on.
+
+        Args:
+            jrn: Only in this journey.
+        """
+        newest = self._first(
+            "SELECT assessment.activation_id FROM grounds JOIN assessment USING(marker) WHERE number = ?"
+            " AND (? = '' OR json_extract(assessment.body, '$.jrn') = ?) ORDER BY marker DESC LIMIT 1",
+            mrn, jrn or "", jrn or "",
+        )  # fmt: skip
+        sql = (
+            "SELECT assessment.body, grounds.body FROM assessment LEFT JOIN grounds USING(marker)"
+            " WHERE activation_id = ? ORDER BY marker"
+        )
+        rows = self._db.execute(sql, (newest[0],)) if newest else ()
+        return [
+            (
+                msgspec.json.decode(row[0], type=Assessment),
+                msgspec.msgpack.decode(row[1], type=Grounds) if row[1] is not None else None,
+            )
+            for row in rows
+        ]
 
     def assessments(self, marker: int, limit: int) -> list[tuple[int, bytes]]:
         """Marker and assessment (JSON) after a marker, oldest first."""
@@ -449,20 +519,102 @@ class Store:
         return tuple(msgspec.json.decode(row[0], type=ControlResult) for row in self._db.execute(sql, (jrn,)))
 
     def count_controls(self, keys: Iterable[Key], found: bool) -> None:
-        """Count one control under each key."""
+        """Count the newest control under each key, and keep what was counted, so that any version can be had again."""
+        number = self.number("result")
+        rows = [(kind, value, int(found)) for kind, value in keys]
+        self._db.executemany("INSERT OR IGNORE INTO counted VALUES(?, ?, ?, ?)", [(number, *row) for row in rows])
         self._db.executemany(
             "INSERT INTO counter VALUES(?, ?, 1, ?) ON CONFLICT DO UPDATE SET seen = seen + 1,"
             " found = found + excluded.found",
-            [(kind, value, int(found)) for kind, value in keys],
+            rows,
         )
 
-    def counters(self) -> Counters:
-        """The counts as they are now."""
+    def counters(self, up_to: int | None = None) -> Counters:
+        """The counts as they are now, or as they were after the control result of a number."""
+        sql = "SELECT kind, value, seen, found FROM counter"
+        values: tuple[int, ...] = ()
+        if up_to is not None:
+            sql = "SELECT kind, value, count(*), sum(found) FROM counted WHERE number <= ? GROUP BY kind, value"
+            values = (up_to,)
         counts = {
             (str(kind), str(value)): Count(int(seen), int(found))
-            for kind, value, seen, found in self._db.execute("SELECT kind, value, seen, found FROM counter")
+            for kind, value, seen, found in self._db.execute(sql, values)
         }
-        return Counters(counts, counts.get(("", "all"), Count()), self.number("result"))
+        newest = self.number("result") if up_to is None else up_to
+        return Counters(counts, counts.get(("", "all"), Count()), newest)
+
+    def put_counter_version(self, up_to: int, drawn_s: float, by_direction: Mapping[str, Thresholds]) -> None:
+        """Keep which thresholds go with a counter version."""
+        body = msgspec.json.encode(by_direction)
+        self._db.execute("INSERT OR REPLACE INTO counter_version VALUES(?, ?, ?)", (up_to, _ms(drawn_s), body))
+
+    def counter_version(self, up_to: int | None = None) -> tuple[int, float, dict[str, Thresholds]] | None:
+        """Number of its last result, when it was drawn (UTC seconds), thresholds; the newest, or that of a number."""
+        row = self._first(
+            "SELECT up_to, drawn_ms, body FROM counter_version WHERE up_to <= ? ORDER BY up_to DESC LIMIT 1",
+            2**62 if up_to is None else up_to,
+        )
+        if row is None:
+            return None
+        return int(row[0]), row[1] / 1000.0, msgspec.json.decode(row[2], type=dict[str, Thresholds])
+
+    # --- what was found before the border ---
+
+    def put_ahead(self, row: AheadRow, now_s: float) -> None:
+        """Keep what was found of a declaration, by itself (jrn empty) or in a journey."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO ahead VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.number, row.jrn, row.version, row.direction, row.crossing, row.hour, row.score, row.selected,
+                _ms(now_s), msgspec.msgpack.encode(row.ahead),
+            ),
+        )  # fmt: skip
+
+    def ahead(self, number: str, jrn: str, version: int) -> Ahead | None:
+        """What was found of this version of a declaration in this journey, or at least by itself."""
+        sql = "SELECT body FROM ahead WHERE number = ? AND jrn IN (?, '') AND version = ? ORDER BY jrn DESC LIMIT 1"
+        row = self._first(sql, number, jrn, version)
+        return msgspec.msgpack.decode(row[0], type=Ahead) if row else None
+
+    def drop_ahead(self, number: str, jrn: str) -> None:
+        """Forget a journey's part: it is at the border."""
+        self._db.execute("DELETE FROM ahead WHERE number = ? AND jrn = ? AND jrn != ''", (number, jrn))
+
+    def forget_ahead(self, before_s: float) -> None:
+        """Forget what did not change since."""
+        self._db.execute("DELETE FROM ahead WHERE changed_ms < ?", (_ms(before_s),))
+
+    def recent_scores(self, direction: str, limit: int) -> list[int]:
+        """Scores of the declarations of a direction that were lodged last."""
+        sql = "SELECT score FROM ahead WHERE jrn = '' AND direction = ? ORDER BY changed_ms DESC LIMIT ?"
+        return [int(row[0]) for row in self._db.execute(sql, (direction, limit))]
+
+    def bays_wanted(self, crossing: str, hour: int, score: int, activation_id: str) -> int:
+        """Control bays of an hour that are taken, or that expected lorries with a higher score would take."""
+        taken = "SELECT count(*) FROM bay WHERE crossing = ? AND hour = ? AND activation_id != ?"
+        better = "SELECT count(*) FROM ahead WHERE crossing = ? AND hour = ? AND selected = 'MODEL' AND score > ?"
+        return int(self._one(taken, crossing, hour, activation_id)[0]) + int(
+            self._one(better, crossing, hour, score)[0]
+        )
+
+    def take_bay(self, activation_id: str, crossing: str, hour: int) -> None:
+        """A lorry is stopped for a control in this hour."""
+        self._db.execute("INSERT OR IGNORE INTO bay VALUES(?, ?, ?)", (activation_id, crossing, hour))
+
+    # --- the lot ---
+
+    def commit_draw(self, day: str, now_s: float) -> None:
+        """Fix the secret of a day to come by its hash."""
+        digest = hashlib.sha256(self.day_secret(day)).hexdigest()
+        self._db.execute("INSERT OR IGNORE INTO draw_commitment VALUES(?, ?, ?)", (day, digest, _ms(now_s)))
+
+    def draws(self) -> list[tuple[str, str, float, bytes]]:
+        """Day, hash of its secret, when that was fixed (UTC seconds), secret; newest day first."""
+        sql = (
+            "SELECT day, sha256, committed_ms, secret FROM draw_commitment JOIN day_secret USING(day)"
+            " ORDER BY day DESC LIMIT ?"
+        )
+        return [(row[0], row[1], row[2] / 1000.0, bytes(row[3])) for row in self._db.execute(sql, (MAX_PAGE,))]
 
     # --- conditional answers ---
 
@@ -517,6 +669,38 @@ class Store:
 
     def _one(self, sql: str, *values: str | int) -> tuple[Any, ...]:
         return next(iter(self._db.execute(sql, values)))
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[Store]:
+    """A register that may be in use, to be read only.
+
+    Raises:
+        JournalError: no register, or it cannot be read.
+    """
+    path = folder / "customs.sqlite"
+    try:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            db.set_busy_timeout(BUSY_MS)
+            store = Store.__new__(Store)
+            store._db = db
+            yield store
+        finally:
+            db.close()
+    except apsw.Error as error:
+        raise JournalError(f"{path}: cannot be read: {error}") from error
+
+
+def read_counters(folder: Path, but_newest: int) -> tuple[Counters, Counters]:
+    """Counts of a register that may be in use: all, and all but those of the newest control results.
+
+    Raises:
+        JournalError: no register, or it cannot be read.
+    """
+    with reading(folder) as store:
+        now = store.counters()
+        return now, store.counters(max(0, now.up_to - but_newest))
 
 
 def _tell(waiting: Sequence[asyncio.Future[Any]], outcomes: Sequence[Outcome]) -> None:

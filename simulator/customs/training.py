@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError
-from agent.risk.model import FORMAT, LEARNED, MILLI, POINTS_PER_LOG_ODDS, ModelFile, Tree
+from agent.risk.model import FORMAT, MILLI, POINTS_PER_LOG_ODDS, ModelFile, Tree
+from simulator.customs.feedback import SMOOTHING
+from simulator.customs.indicators import INDICATORS
 from simulator.customs.labelled import CATEGORY_COLUMNS, Lines
+from simulator.customs.models import CountsFile
 
 Kind = Literal["default", "boosted"]
-SMOOTHING = 20.0
-"""A hit rate counts as if the base rate had been seen so often before (design/risk.md section 6)."""
 FOLDS = 5
 """Each training line is described by counts of the other folds, never by its own label."""
 SEED = 20260101
@@ -61,13 +62,6 @@ class Quality:
     def facts(self) -> dict[str, Any]:
         """As JSON."""
         return {"auc": round(self.auc, 4), "precision": {k: round(v, 4) for k, v in self.precision.items()}}
-
-
-def indicator_names() -> tuple[str, ...]:
-    """The 40 indicators in the order of the columns of `describe`."""
-    rates = tuple(f"{LEARNED}{name}" for name in CATEGORY_COLUMNS)
-    seen = tuple(f"seen:{name}" for name in CATEGORY_COLUMNS)
-    return (*rates, *seen, "tax_rate", "log_mass", "log_price", "log_value_per_mass")
 
 
 def count(lines: Lines, among: NDArray[np.bool_] | None = None) -> Rates:
@@ -122,7 +116,7 @@ def _number_columns(lines: Lines) -> Iterator[Floats]:
 def described_out_of_fold(lines: Lines) -> Floats:
     """Indicators of the training lines, each from the counts of the other folds."""
     fold = np.random.default_rng(SEED).permutation(len(lines)) % FOLDS
-    table = np.empty((len(lines), len(indicator_names())))
+    table = np.empty((len(lines), len(INDICATORS)))
     for one in range(FOLDS):
         table[fold == one] = describe(lines, count(lines, fold != one))[fold == one]
     width = len(CATEGORY_COLUMNS)
@@ -131,24 +125,34 @@ def described_out_of_fold(lines: Lines) -> Floats:
     return table
 
 
-def train(lines: Lines, kind: Kind) -> ModelFile:
-    """A model learned from the lines.
+def train(lines: Lines, kind: Kind, chf_of_price: float = 1.0) -> ModelFile:
+    """A model learned from the lines, whose prices are in units of so many francs.
 
     Raises:
         ConfigError: scikit-learn is not there, or nothing (or everything) was found in the lines.
     """
     if lines.found.all() or not lines.found.any():
         raise ConfigError("training needs lines with and without a finding")
-    fitted = _classifier(kind).fit(described_out_of_fold(lines), lines.found)
+    fitted = _fitted(kind, lines)
     base = float(np.log(lines.found.mean() / (1.0 - lines.found.mean())))
     return ModelFile(
         format=FORMAT,
         name="pair-card" if kind == "default" else "boosted",
-        indicators=indicator_names(),
+        indicators=INDICATORS,
         base=round((float(fitted._baseline_prediction[0, 0]) - base) * POINTS_PER_LOG_ODDS * MILLI),
         trees=tuple(_tree(stage[0].nodes) for stage in fitted._predictors),
         training_hash=lines_hash(lines),
+        chf_of_price=chf_of_price,
     )
+
+
+def _fitted(kind: Kind, lines: Lines) -> Any:
+    """On one thread: threads that wait for each other are slower than none where other work runs beside them."""
+    classifier = _classifier(kind)
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    with threadpool_limits(limits=1):
+        return classifier.fit(described_out_of_fold(lines), lines.found)
 
 
 def _classifier(kind: Kind) -> Any:
@@ -169,6 +173,16 @@ def _tree(nodes: Any) -> Tree:
         right=tuple(int(one) for one in np.where(leaf, 0, nodes["right"])),
         points=tuple(round(float(one) * POINTS_PER_LOG_ODDS * MILLI) for one in np.where(leaf, nodes["value"], 0.0)),
     )
+
+
+def counts_file(lines: Lines) -> CountsFile:
+    """The counts of all lines, which a model starts from when it is put to work."""
+    rates = count(lines)
+    keys = {
+        name: {text: (seen, known.found.get(text, 0)) for text, seen in sorted(known.seen.items())}
+        for name, known in rates.keys.items()
+    }
+    return CountsFile(lines_hash(lines), len(lines), int(lines.found.sum()), keys)
 
 
 def lines_hash(lines: Lines) -> str:

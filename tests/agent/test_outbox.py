@@ -583,3 +583,20 @@ async def test_the_oldest_effect_and_the_number_are_known() -> None:
         back.outbox.add([back.instruction(), back.event(1)])
         oldest_s = back.outbox.oldest_s()
         assert back.outbox.pending == 2 and oldest_s is not None and oldest_s >= begun_s
+
+
+async def test_what_waits_for_customs_goes_as_soon_as_it_answers_again() -> None:
+    async with working() as back:
+        back.customs.always = accepts
+        later_ms = round((back.clock.now_s() + 3_000.0) * 1000)
+        rows = [
+            back.activation("a1", "thayngen", next_try_ms=later_ms, tries=9),
+            back.activation("a2", "bargen", next_try_ms=later_ms, tries=9),
+        ]
+        message = back.row(
+            OutboxRow(Lane.EVENT, TOPICS.events("box-1"), "DETECTION", b"later"), next_try_ms=later_ms, tries=1
+        )
+        back.outbox.add([*rows, message])
+        back.outbox.customs_back()
+        await back.all_done(*rows)
+        assert message.outbox_id not in back.done, "what waits for the broker waits on"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -22,7 +23,17 @@ from agent.ingest.wire import Refused
 from agent.journal import database
 from agent.journal.batch import Commit, Committed
 from agent.journal.reader import Reader
-from agent.pipeline import LONGEST_WAIT_S, WATERMARK_EVERY_S, Happened, Measured, Outlets, Pipeline, Received
+from agent.pipeline import (
+    BATCH_MESSAGES,
+    LONGEST_WAIT_S,
+    MOST_BEHIND_S,
+    WATERMARK_EVERY_S,
+    Happened,
+    Measured,
+    Outlets,
+    Pipeline,
+    Received,
+)
 from agent.postings import Lane
 from agent.sheet import Site
 from agent.status.live import Metrics
@@ -56,6 +67,8 @@ class Bench:
     order: list[tuple[str, Any]] = field(default_factory=list)
     """`committed`, `acknowledged` and `watermark`, as they happened."""
     heard: asyncio.Condition = field(default_factory=asyncio.Condition)
+    behind: bool = False
+    """Whether the broker may be holding reports back."""
 
     async def note(self, kind: str, what: Any) -> None:
         async with self.heard:
@@ -110,6 +123,7 @@ def bench_of(roadside: Roadside, clock: Clock | None = None) -> Bench:
         committed=lambda committed: bench.later("committed", committed),
         watermark=lambda unit, boot_id, up_to: bench.later("watermark", (unit, boot_id, up_to)),
         decided=lambda: bench.later("decided", None),
+        behind=lambda: bench.behind,
     )
     pipeline = Pipeline(roadside.register, roadside.around, roadside.store, clock or roadside.clock, metrics, outlets)
     bench = Bench(roadside, pipeline, metrics)
@@ -334,6 +348,35 @@ async def test_a_deadline_is_met_without_any_input(roadside: Roadside) -> None:
     state = roadside.register.instructions["JRN-1"]
     assert state.action is Action.HOLD and state.decided_s is not None
     assert entered.due_s <= state.decided_s < entered.due_s + 25.0
+
+
+def notices_of(folder: Path) -> list[str]:
+    with Reader.open(folder) as reader:
+        bodies = [msgspec.json.decode(entry.body) for entry in reader.entries()]
+    return [body["facts"]["notice"] for body in bodies if body["kind"] == "NOTICED"]
+
+
+@pytest.mark.parametrize("behind", [False, True])
+async def test_a_unit_is_not_silent_because_its_reports_lie_unread(roadside: Roadside, behind: bool) -> None:
+    async with running(roadside) as bench:
+        await bench.send(*drive(end=IN_TRACKING))
+        bench.behind = behind
+        roadside.clock.move_to(roadside.clock.now_s() + 40.0)
+        await bench.settled()
+        assert notices_of(roadside.folder) == ([] if behind else ["STALE"])
+        roadside.clock.move_to(roadside.clock.now_s() + MOST_BEHIND_S + 10.0)
+        await bench.settled()
+        assert "STALE" in notices_of(roadside.folder), "silence is put off for a bounded time"
+
+
+async def test_a_batch_takes_no_more_items_once_it_has_its_messages(roadside: Roadside) -> None:
+    bench = bench_of(roadside)
+    fixes = [msgspec.structs.replace(fix, seq=n + 1) for n, fix in enumerate(drive() * 40)]
+    batches = [messages(*fixes[first : first + 256]) for first in range(0, len(fixes), 256)]
+    for batch in batches:
+        await bench.pipeline.submit(Received(batch, lambda one: None))
+    taken = await bench.pipeline._take()
+    assert len(taken) == -(-BATCH_MESSAGES // 256) < len(batches)
 
 
 class RunningFrom(Clock):

@@ -69,7 +69,7 @@ def test_each_outside_thing_has_few_owners(outer: str) -> None:
             "agent.commands", "agent.web", "agent.status.access", "agent.status.api", "agent.ingest.feed",
             "agent.risk.client", "simulator.control_room.api", "simulator.control_room.merge",
             "simulator.chaos", "simulator.customs.api", "simulator.demo", "simulator.fleet", "simulator.gathering",
-            "simulator.identities",
+            "simulator.control_room.pages", "simulator.identities",
             "simulator.officers", "simulator.risk_faults", "simulator.trade",
         },
         "serial": {"firmware_bridge.port"},

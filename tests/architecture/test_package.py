@@ -19,7 +19,10 @@ DATA = {
     "firmware_bridge": ("py.typed",),
     "simulator": (
         "py.typed",
-        *(f"control_room/static/{name}" for name in ("index.html", "room.js", "room.css", "icon.svg")),
+        *(f"control_room/static/{name}" for name in ("index.html", "main.js", "room.css", "icon.svg")),
+        *(f"control_room/static/text/{language}.json" for language in ("de", "en", "fr", "it")),
+        *(f"control_room/static/vendor/{name}" for name in ("maplibre-gl.mjs", "preact.mjs", "VENDOR.json")),
+        "control_room/static/basemap/countries.geojson",
         *(f"customs/rules/texts/{language}.json" for language in ("de", "en", "fr", "it")),
         "customs/rules/book.toml",
     ),

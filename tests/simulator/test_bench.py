@@ -15,6 +15,7 @@ from simulator.bench_bridge import bridge
 from simulator.bench_figure import Figure
 from simulator.bench_journal import journal, start
 from simulator.bench_load import INSIDE_SHARE, make_load, small_zones
+from simulator.bench_risk import risk
 from simulator.cli import tree
 from zones.catalogue import shipped_zone_set
 from zones.index import compile_index
@@ -91,3 +92,14 @@ def test_journal_and_start_are_measured() -> None:
         "journal.single", "journal.commitP99Ms", "journal.grouped", "start.coldS", "start.recoverS",
     ]  # fmt: skip
     assert all(figure.value > 0.0 for figure in figures)
+
+
+def test_risk_is_measured_beside_engines_that_scan() -> None:
+    figures = {one.id: one for one in risk(lambda _words: None, scale=0.001)}
+    assert list(figures) == [
+        "risk.buildS", "risk.bookMb", "risk.readyMs", "risk.warmS", "risk.cardP50Ms", "risk.cardP99Ms",
+        "risk.cardsPerS", "risk.activationP50Ms", "risk.activationP99Ms", "risk.rssMb",
+    ]  # fmt: skip
+    assert all(one.value > 0.0 for one in figures.values())
+    assert "cel@2000" in figures["risk.cardP99Ms"].peers
+    assert figures["risk.activationP50Ms"].value < figures["risk.cardP50Ms"].value

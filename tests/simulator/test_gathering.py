@@ -1,15 +1,24 @@
 """What is read from log, register and metrics."""
 
+from pathlib import Path
+
+import pytest
+
+from agent.errors import LinkError
 from simulator.gathering import (
     assessment_facts,
     customs_activations,
     ended_s,
     fix_counts,
+    gather,
     officer_facts,
+    patiently,
     published,
     read_log,
     started_s,
 )
+from simulator.parts import PartFailed, free_ports
+from simulator.report import Facts
 
 
 def test_log_of_a_killed_process_is_read_up_to_the_cut(tmp_path):
@@ -63,3 +72,37 @@ def test_fix_counts_add_up_over_sources():
     )
     counts = fix_counts(text)
     assert (counts["accepted"], counts["late"], counts["refused"]) == (15, 1, 0)
+
+
+async def _ask_nobody(folder: Path) -> Facts:
+    log = folder / "lorry-log.jsonl"
+    log.write_text("")
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    return await gather(
+        lorry_log=log, agent_data=folder, agent_key=folder, customs_url=url, agent_url=url, end_s=0.0, wall_seconds=1.0
+    )
+
+
+async def test_a_part_that_stays_away_is_named(tmp_path):
+    with pytest.raises(LinkError, match=r"no report: activations and assessments of customs at http.*Cannot connect"):
+        await patiently(lambda: _ask_nobody(tmp_path), lambda: None, patience_s=0.0)
+
+
+async def test_a_part_that_has_ended_is_not_waited_for(tmp_path):
+    def ended() -> None:
+        raise PartFailed("agent ended with status 1")
+
+    with pytest.raises(PartFailed):
+        await patiently(lambda: _ask_nobody(tmp_path), ended)
+
+
+async def test_what_is_missing_at_first_is_asked_for_again(tmp_path):
+    facts = Facts(end_s=1.0, wall_seconds=1.0)
+    tries = []
+
+    async def gathering() -> Facts:
+        tries.append(1)
+        return facts if len(tries) == 3 else await _ask_nobody(tmp_path)
+
+    assert await patiently(gathering, lambda: None, again_s=0.0) is facts

@@ -263,7 +263,9 @@ class Box:
     async def start_customs(self) -> None:
         """Start the customs service and wait until it serves."""
         await self.customs.start()
-        await until(lambda: self._serves(self.customs, f"{self.customs_url}/readyz"), "customs serves", START_PATIENCE_S)
+        await until(
+            lambda: self._serves(self.customs, f"{self.customs_url}/readyz"), "customs serves", START_PATIENCE_S
+        )
 
     async def start_agent(self, path: str = "/readyz") -> float:
         """Start the agent and wait until it answers; returns how long that took, seconds."""

@@ -446,6 +446,29 @@ def test_silence_is_stale_then_lost_and_never_an_exit():
     assert events(detector.feed(fix(-190, t=100))) == []
 
 
+def test_nobody_is_silent_while_what_he_said_may_lie_unread():
+    detector = Detector(INDEX)
+    feed_all(detector, [fix(-200 + k, t=k) for k in range(5)])
+    assert detector.tick(T0 + 20, behind_s=15.0) == []
+    assert detector.due_s() == T0 + 4 + 10 + 15
+    detector.feed(fix(-195, t=20))  # had been lying there
+    assert detector.tick(T0 + 21) == []
+    assert notices(detector.tick(T0 + 31)) == [NoticeName.STALE]
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 30.0), st.floats(0.0, 60.0)), max_size=30))
+def test_silence_is_said_once_however_far_behind_the_reader_is(turns):
+    """Every tick ends, too: what is put off is not due again at once."""
+    detector = Detector(INDEX)
+    feed_all(detector, [fix(-200 + k, t=k) for k in range(5)])
+    now_s, said = T0 + 4, []
+    for step_s, behind_s in turns:
+        now_s += step_s
+        said += notices(detector.tick(now_s, behind_s))
+    said += notices(detector.tick(now_s + 200.0))
+    assert said in ([NoticeName.LOST], [NoticeName.STALE, NoticeName.LOST])
+
+
 def test_a_slow_sampler_is_not_stale_within_its_usual_interval():
     detector = Detector(INDEX)
     feed_all(detector, [fix(-200 + k, t=30 * k) for k in range(5)])

@@ -154,17 +154,21 @@ async def test_after_a_restart_a_frame_sent_again_changes_nothing(open_roadside:
         assert site.fixes == {"duplicate": 20} and site.telemetry() == before
 
 
-async def test_a_long_frame_is_known_after_a_restart_although_the_cursor_forgot_some_of_it(
+async def test_a_backlog_is_known_after_a_restart_although_the_cursor_has_given_it_up(
     open_roadside: Open, hand_clock: HandClock
 ) -> None:
-    fixes = as_driven(hand_clock)[-100:]
+    """By time each fix leaves a gap, and a cursor remembers 64."""
+    fixes = as_driven(hand_clock, step_s=1.0)[-120:]
+    backlog, live = fixes[:20], fixes[20:]
     async with site_of(open_roadside()) as site, line_to(site) as line:
         await site.pipeline.record(expected())
-        await line.send(fixes)
-        assert site.fixes == {"accepted": 100}
+        for at in range(0, len(live), 20):
+            await line.send(live[at : at + 20])
+        await line.send(backlog)
+        assert site.fixes == {"accepted": 100, "late": 20}
     async with site_of(open_roadside()) as site, line_to(site) as line:
-        await line.send(fixes)
-        assert site.fixes == {"duplicate": 100}
+        await line.send(backlog)
+        assert site.fixes == {"duplicate": 20}
 
 
 async def test_outside_every_zone_is_counted_answered_and_leaves_no_trace(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from agent import mqtt_packets as packets
-from agent.ingest.mqtt_source import MqttSource
+from agent.ingest.mqtt_source import WINDOW, Batch, MqttSource
 from agent.mqtt_link import BrokerAddress
 
 WAIT_S = 10.0
@@ -72,12 +72,12 @@ class Repeating:
 
 
 @asynccontextmanager
-async def listening(stream: bool) -> AsyncIterator[tuple[Repeating, MqttSource]]:
+async def listening(stream: bool, window: int = WINDOW) -> AsyncIterator[tuple[Repeating, MqttSource]]:
     broker = Repeating()
     server = await asyncio.start_server(broker.accept, "127.0.0.1", 0)
     broker.port = server.sockets[0].getsockname()[1]
     address = BrokerAddress("127.0.0.1", broker.port, "3.1.1")
-    source = MqttSource(address, "in", [(TOPIC, 1)], stream=stream)
+    source = MqttSource(address, "in", [(TOPIC, 1)], stream=stream, window=window)
     source.start()
     try:
         await asyncio.wait_for(broker.subscribed.wait(), WAIT_S)
@@ -86,6 +86,16 @@ async def listening(stream: bool) -> AsyncIterator[tuple[Repeating, MqttSource]]
         await source.close()
         server.close()
         await broker.all_gone()
+
+
+async def _first(source: MqttSource, count: int) -> AsyncIterator[Batch]:
+    """Batches until so many messages have come."""
+    async with asyncio.timeout(WAIT_S):
+        async for batch in source.batches():
+            yield batch
+            count -= len(batch.messages)
+            if count <= 0:
+                return
 
 
 async def take(source: MqttSource, count: int, *, acknowledge: bool) -> list[bytes]:
@@ -98,6 +108,21 @@ async def take(source: MqttSource, count: int, *, acknowledge: bool) -> list[byt
             if len(taken) >= count:
                 return taken
     raise AssertionError("source ended")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["paho", "stream"])
+async def test_a_window_that_was_full_is_told_once(stream: bool) -> None:
+    async with listening(stream, window=3) as (broker, source):
+        broker.send(1, b"one")
+        assert await take(source, 1, acknowledge=False) == [b"one"]
+        assert not source.was_full()
+        for mid in (2, 3):
+            broker.send(mid, b"more")
+        batches = [batch async for batch in _first(source, 2)]
+        for batch in batches:
+            source.acknowledge(batch)
+        assert source.was_full(), "three were in hand at once, although two are acknowledged by now"
+        assert not source.was_full()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["paho", "stream"])

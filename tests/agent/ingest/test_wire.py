@@ -270,7 +270,8 @@ def test_units_of_an_operator_of_phones_are_phones_whatever_way_their_reports_co
         operators={"app": units, "fitted": frozenset({"U-2"}), "any": frozenset()},
         phone_operators=frozenset({"app", "any"}),
     )
-    traccar = {"device": {"uniqueId": "U-1"}, "position": {"fixTime": "2026-11-18T08:26:40Z", "latitude": 47.6, "longitude": 8.5}}
+    position = {"fixTime": "2026-11-18T08:26:40Z", "latitude": 47.6, "longitude": 8.5}
+    traccar = {"device": {"uniqueId": "U-1"}, "position": position}
 
     def phones(message: object, topic: str) -> list[bool]:
         return [item.phone for item in by_json(message, topic, inbound) if isinstance(item, Fix)]

@@ -49,7 +49,10 @@ async def test_a_short_one_was_looked_at_by_the_start(open_store):
 @pytest.mark.parametrize(
     ("sql", "found"),
     [
-        ("UPDATE journal SET body = CAST(replace(body, '\"n\":70', '\"n\":71') AS BLOB) WHERE seq = 71", "entry 71 was changed"),
+        (
+            "UPDATE journal SET body = CAST(replace(body, '\"n\":70', '\"n\":71') AS BLOB) WHERE seq = 71",
+            "entry 71 was changed",
+        ),
         ("DELETE FROM journal WHERE seq = 600", "entry 600 was changed or is missing"),
         ("UPDATE tree SET peaks = zeroblob(length(peaks))", "stored tree head"),
     ],

@@ -186,3 +186,20 @@ async def test_what_is_no_database_is_put_aside(open_store, tmp_path, content):
 async def test_an_empty_commit_costs_nothing_but_is_allowed(open_store):
     committed = await open_store().commit(Commit())
     assert (committed.seqs, committed.outbox, committed.checkpoint) == ((), (), None)
+
+
+async def test_only_entries_that_cannot_be_written_stop_everything_else_too(open_store, activation_batch):
+    """F7: no journal, no activation, nothing for the outbox."""
+    store = open_store()
+    await store.commit(activation_batch("before"))
+    store._connection.execute(
+        "CREATE TEMP TRIGGER broken BEFORE INSERT ON main.journal BEGIN SELECT RAISE(ABORT, 'cannot be written'); END"
+    )
+    for name in ("a", "b"):
+        with pytest.raises(JournalError, match="cannot be written"):
+            await store.commit(activation_batch(name))
+    assert store.readonly
+    store.close()
+    loaded = open_store().load_state()
+    assert [row.key for row in loaded.outbox] == ["before"] and loaded.entries == 1
+    assert [row.unit for row in loaded.cursors] == ["unit-before"]

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.clock import Clock
 from agent.web import StreamEvent, run
 from simulator.control_room import merge
 from simulator.control_room.api import room_application
-from simulator.control_room.config import AgentLink
+from simulator.control_room.config import AgentLink, RoomConfig
 from simulator.control_room.merge import MAX_DATA_CHARACTERS, Room, StreamError, messages
+from simulator.control_room.watch import Watch
 
 WAIT_S = 10.0
 
@@ -120,7 +122,7 @@ class Listening:
 async def listening(*agents: Any) -> AsyncIterator[Listening]:
     async with aiohttp.ClientSession() as session:
         room = Room(tuple(AgentLink(id=agent.name, url=agent.url) for agent in agents), session)
-        runner = await run(room_application(room), "127.0.0.1", 0)
+        runner = await run(room_application(Watch(room, RoomConfig(), Clock())), "127.0.0.1", 0)
         heard = Listening(room)
         tasks = [asyncio.create_task(room.run()), asyncio.create_task(heard.watch(runner.url, session))]
         try:

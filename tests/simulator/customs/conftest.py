@@ -22,7 +22,8 @@ from agent.domain.identifiers import check_digit
 from simulator.customs.office import Office
 from simulator.customs.reference import places_of, read_crossings
 from simulator.customs.register import Register
-from simulator.customs.rule_source import load_book, shipped_rules
+from simulator.customs.rule_build import load_book
+from simulator.customs.rule_source import shipped_rules
 from simulator.customs.store import Store
 from zones.catalogue import shipped_bytes
 

@@ -25,7 +25,8 @@ from simulator.customs.book import (
     lot_key,
     names_like,
 )
-from simulator.customs.rule_source import load_book, shipped_rules
+from simulator.customs.rule_build import load_book
+from simulator.customs.rule_source import shipped_rules
 
 BOOK = load_book(shipped_rules())
 DAY = datetime.date(2026, 11, 22)

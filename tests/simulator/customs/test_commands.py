@@ -120,11 +120,11 @@ async def test_a_bad_rule_book_keeps_the_old_one(tmp_path: Path) -> None:
     try:
         before = service._office.book
         path.write_text("[risk]\nrules = 'none'\n", "utf-8")
-        service.reload()
+        await service.reload()
         assert service._office.book is before
         assert service._api.faults.risk_delay_s == 0.5
         path.write_text("[risk]\nrandom_share = 0.25\n", "utf-8")
-        service.reload()
+        await service.reload()
         assert (service._office.book.random_share, service._api.faults.risk_delay_s) == (0.25, 0.0)
     finally:
         await service.stop()

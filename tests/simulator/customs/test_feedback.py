@@ -1,31 +1,18 @@
 """simulator/customs/feedback.py: what counts teach."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.customs.feedback import (
-    MAX_LEARNED_POINTS,
+    MIN_RECENT,
     NO_COUNTERS,
     VERSION_EVERY,
     VERSION_EVERY_S,
     Count,
-    Counters,
     counted,
     is_due,
-    learned_points,
+    thresholds,
 )
-
-COUNTS = st.builds(lambda seen, found: Count(seen + found, found), st.integers(0, 500), st.integers(0, 500))
-
-
-def test_nothing_known_gives_no_points() -> None:
-    assert learned_points(NO_COUNTERS, [("consignee", "muster")]) == 0.0
-
-
-def test_a_party_with_finds_earns_points_and_a_clean_one_loses_some() -> None:
-    counters = Counters({("consignee", "a"): Count(20, 15), ("consignee", "b"): Count(20, 0)}, Count(200, 20))
-    assert learned_points(counters, [("consignee", "a")]) > 20.0
-    assert learned_points(counters, [("consignee", "b")]) < -10.0
 
 
 def test_a_new_version_is_due_by_number_or_by_age() -> None:
@@ -35,13 +22,30 @@ def test_a_new_version_is_due_by_number_or_by_age() -> None:
     assert is_due(NO_COUNTERS, 1, VERSION_EVERY_S)
 
 
-@given(st.dictionaries(st.tuples(st.just("k"), st.sampled_from("abcdef")), COUNTS), COUNTS)
-def test_points_stay_in_bounds_and_rise_with_every_find(counts: dict[tuple[str, str], Count], total: Count) -> None:
-    counters = Counters(counts, total)
-    points = learned_points(counters, [("k", "a"), ("k", "b")])
-    assert -MAX_LEARNED_POINTS <= points <= MAX_LEARNED_POINTS
-    if ("k", "a") in counts:
-        more = Counters({**counts, ("k", "a"): counted(counts["k", "a"], True)}, total)
-        fewer = Counters({**counts, ("k", "a"): counted(counts["k", "a"], False)}, total)
-        assert learned_points(fewer, [("k", "a"), ("k", "b")]) <= points
-        assert points <= learned_points(more, [("k", "a"), ("k", "b")])
+@given(st.integers(0, 500), st.integers(0, 500), st.booleans())
+def test_one_more_control_is_one_more(seen: int, found: int, hit: bool) -> None:
+    assert counted(Count(seen + found, found), hit) == Count(seen + found + 1, found + hit)
+
+
+def test_few_declarations_give_no_thresholds() -> None:
+    assert thresholds([1] * (MIN_RECENT - 1), 0.015, 0.02) is None
+
+
+SCORES = st.builds(
+    lambda seed, many, width: [(number * number * seed) % width - 80 for number in range(many)],
+    st.integers(1, 10_000),
+    st.integers(MIN_RECENT, MIN_RECENT + 200),
+    st.integers(1, 300),
+)
+
+
+@settings(max_examples=30)
+@given(SCORES, st.sampled_from([0.0, 0.015, 0.1]), st.sampled_from([0.0, 0.02]))
+def test_thresholds_hold_the_shares_and_waste_little(scores: list[int], red: float, yellow: float) -> None:
+    found = thresholds(scores, red, yellow)
+    assert found is not None
+    assert found.yellow_at <= found.red_at
+    stopped = sum(score >= found.red_at for score in scores)
+    assert stopped <= red * len(scores)
+    assert sum(score >= found.red_at - 1 for score in scores) > red * len(scores) - 1, "one point lower is too much"
+    assert sum(score >= found.yellow_at for score in scores) <= (red + yellow) * len(scores)

@@ -1,5 +1,6 @@
 """simulator/customs/office.py on a real database: activation, assessment, control, checkpoint."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -283,7 +284,7 @@ def test_a_control_result_reaches_agents_counters_and_trade(ready: Office, mrn: 
     counts = ready.store.counters()
     assert (counts.total.seen, counts.total.found, counts.up_to) == (1, 1, 1)
     assert counts.counts["rule", "WATCH-P-0001"].found == 1
-    assert counts.counts["consignee", "muster"].found == 1
+    assert counts.counts["importer", "muster"].found == 1
     other = msgspec.structs.replace(result, officer="Keller")
     with pytest.raises(Refused, match="controlResultId"):
         ready.record_control(msgspec.json.encode(other), other, NOW_S)
@@ -294,7 +295,7 @@ def test_a_control_result_reaches_agents_counters_and_trade(ready: Office, mrn: 
     [
         ({"control_result_code": "FINE"}, 422, "$.controlResultCode"),
         ({"jrn": "X"}, 404, "$.jrn"),
-        ({"mrn": "X"}, 422, "$.mrn"),
+        ({"mrn": "X"}, 404, "$.mrn"),
     ],
 )
 def test_control_results_that_fit_nothing(
@@ -452,3 +453,64 @@ def test_a_cancelled_journey_and_other_rules_revoke(office: Office, linked: Make
     assert set(office.revocations(NOW_S).activation_ids) == {one["activationId"], two["activationId"]}
     assert office.revocations(NOW_S + 86_401.0).activation_ids == (), "what has run out needs no word any more"
     assert office.revocations(NOW_S).number == 2
+
+
+# --- before the border, counters, the lot ---
+
+
+def test_what_is_lodged_and_referenced_is_scored_ahead(office: Office, goods: Make, journey: Make, mrn: Make) -> None:
+    office.register = office.scoring_register()
+    office.register.submit_goods([goods(1)], NOW_S, amend=False)
+    lodged = office.store.ahead(mrn(1), "J", 1)
+    assert lodged is not None and lodged.referenced is None
+    office.register.submit_journeys([journey("J", mrn(1))], NOW_S, amend=False)
+    found = office.store.ahead(mrn(1), "J", 1)
+    assert found is not None and found.referenced is not None
+    assert office.store.ahead(mrn(1), "J", 2) is None, "another version says something else"
+    assess(office, risk_of(one(mrn(1))))
+    at_border = office.store.ahead(mrn(1), "J", 1)
+    assert at_border is not None and at_border.referenced is None, "used up"
+
+
+def result_of(mrn: str, number: int, code: str = "CONFORM") -> ControlResult:
+    return ControlResult(
+        control_result_id=f"c{number}", mrn=mrn, version=1, jrn="J", officer="Meier", control_result_code=code,
+        activation_id=one(mrn).activation_id,
+    )  # fmt: skip
+
+
+def test_any_counter_version_can_be_had_again(ready: Office, mrn: Make) -> None:
+    assess(ready, risk_of(one(mrn(1)), plate="ZH999001"))
+    for number, code in enumerate(("CONFORM", "FINDING", "FINDING"), start=1):
+        result = result_of(mrn(1), number, code)
+        ready.record_control(msgspec.json.encode(result), result, NOW_S)
+    assert ready.store.counters() == ready.store.counters(3)
+    first = ready.store.counters(1)
+    assert (first.up_to, first.total.seen, first.total.found) == (1, 1, 0)
+    assert ready.store.counters(2).counts["rule", "WATCH-P-0001"].found == 1
+
+
+def test_a_restart_goes_on_with_the_counter_version_in_force(ready: Office, mrn: Make) -> None:
+    assess(ready, risk_of(one(mrn(1))))
+    result = result_of(mrn(1), 1)
+    ready.record_control(msgspec.json.encode(result), result, NOW_S)
+    again = replace(ready, _learning=None, _thresholds={})
+    assert again._counter_version(NOW_S + 1).counters.up_to == 0
+    assert again._counter_version(NOW_S + 901).counters.up_to == 1
+
+
+def test_the_secret_of_the_lot_is_fixed_the_day_before(ready: Office) -> None:
+    ready.commit_draws(NOW_S)
+    ready.commit_draws(NOW_S + 5)
+    (tomorrow, digest, committed_s, secret), (today, *_) = ready.store.draws()
+    assert (today, tomorrow) == ("2026-11-22", "2026-11-23")
+    assert digest == hashlib.sha256(secret).hexdigest()
+    assert committed_s == NOW_S
+    assert ready.store.day_secret(tomorrow) == secret
+
+
+def test_lorries_with_a_higher_score_have_the_bays_before_others(ready: Office) -> None:
+    ready.store.take_bay("a", "thayngen", 7)
+    assert ready.store.bays_wanted("thayngen", 7, 50, "b") == 1
+    assert ready.store.bays_wanted("thayngen", 7, 50, "a") == 0, "its own"
+    assert ready.store.bays_wanted("thayngen", 8, 50, "b") == 0

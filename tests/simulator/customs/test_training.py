@@ -12,12 +12,12 @@ from agent.errors import ConfigError
 from agent.risk.model import MILLI, POINTS_PER_LOG_ODDS, Model, load_model
 from simulator.customs import training
 from simulator.customs.feedback_loop import hit_rates
+from simulator.customs.indicators import INDICATORS
 from simulator.customs.labelled import Lines, read_lines
 from simulator.customs.training import (
     count,
     describe,
     described_out_of_fold,
-    indicator_names,
     lines_hash,
     quality,
     train,
@@ -45,7 +45,7 @@ def pair_card(past: Lines) -> Model:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_exported_model_scores_as_the_fitted_one(past: Lines, later: Lines, kind: training.Kind) -> None:
     model = load_model(msgspec.json.encode(train(past, kind)))
-    fitted = training._classifier(kind).fit(described_out_of_fold(past), past.found)
+    fitted = training._fitted(kind, past)
     table = describe(later, count(past))
     base = np.log(past.found.mean() / (1.0 - past.found.mean()))
     wanted = (fitted.decision_function(table) - base) * POINTS_PER_LOG_ODDS
@@ -81,7 +81,7 @@ def test_a_value_never_seen_has_the_base_rate(past: Lines) -> None:
     rates = count(past)
     stranger = {name: ["never seen"] for name in past.categories}
     one = Lines(past.days[:1], stranger, {name: values[:1] for name, values in past.numbers.items()}, past.found[:1])
-    row = dict(zip(indicator_names(), describe(one, rates)[0], strict=True))
+    row = dict(zip(INDICATORS, describe(one, rates)[0], strict=True))
     assert row["rate:importer"] == pytest.approx(np.log(rates.base / (1.0 - rates.base)))
     assert row["seen:importer"] == 0.0
 
