@@ -18,7 +18,7 @@ from agent.web import Access, Call, EventStream, Problem, ProblemError, Reply, R
 
 SEEING = ("operator", "officer", "supervisor", "auditor", VOUCHING)
 DECIDING = ("officer", "supervisor")
-EXPORTING = ("officer", "supervisor", "auditor")
+EXPORTING = ("officer", "supervisor", "auditor", VOUCHING)
 BINARY, JSON_LINES = "application/octet-stream", "application/jsonl"
 FRESH = {"Cache-Control": "no-store"}
 ROWS_MAX = 50_000
