@@ -12,6 +12,7 @@ import signal
 import ssl
 import time
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ from agent.ingest.feed import Feed
 from agent.ingest.intake import restored
 from agent.ingest.limits import RateLimits
 from agent.ingest.mqtt_source import MqttSource
+from agent.ingest.rights import inbound_of
 from agent.ingest.serial_source import SerialUnit
 from agent.ingest.topics import filter_faults
 from agent.ingest.wire import Inbound, Refused, Topics, encode_watermark
@@ -64,7 +66,7 @@ from agent.journal.ballast import NEARLY_FULL
 from agent.journal.batch import Committed, Loaded, Retention
 from agent.journal.entry import Circumstances
 from agent.journal.store import Purged, Store
-from agent.keys import jwk_of, read_private_key, read_public_keys
+from agent.keys import jwk_of, read_private_key, read_public_keys, read_secret, secret_file
 from agent.mqtt_link import BrokerAddress, Will, client_ids
 from agent.outbox import Outbox, Performed
 from agent.pipeline import Happened, Measured, Outlets, Pipeline, Received
@@ -75,8 +77,10 @@ from agent.risk.client import CustomsClient
 from agent.risk.conditional import WhenCut, verified_conditional
 from agent.risk.exchange import verified_assessment
 from agent.sheet import Site
+from agent.status.access import certificate_access
 from agent.status.api import Desk, OverrideRequest, agent_application
 from agent.status.live import Metrics
+from agent.tls import Tls, open_tls
 from agent.watchdog import Watchdog, Watched
 from agent.web import EventStream, ProblemError, Runner, StreamEvent, application, run
 from agent.whereabouts import Whereabouts
@@ -152,7 +156,9 @@ class App:
     def _open(self) -> None:
         """Everything that blocks: keys, zones, journal, state. What the operator must mend is found first."""
         config = self.config
-        key = read_private_key(self.folder / config.agent.signing_key)
+        key = read_private_key(secret_file(config.agent.signing_key, self.folder, "signing key"))
+        self.tls = open_tls(config.tls, self.folder)
+        self._receiver_tls = self._open_receiver_tls()
         self._own_keys = {self.agent: jwk_of(key)}
         self._authority = read_public_keys(config.customs.authority_keys, self.folder)
         inbound, password = self._inbound(), self._password(config.mqtt.password_file)
@@ -175,12 +181,7 @@ class App:
         self._build(store, loaded, around, self._link(data, inbound, password))
 
     def _inbound(self) -> Inbound:
-        mqtt = self.config.mqtt
-        operators = {name: frozenset(operator.units) for name, operator in self.config.operators.items()}
-        phones = frozenset(name for name, operator in self.config.operators.items() if operator.phones)
-        inbound = Inbound(
-            self.topics, mqtt.owntracks, mqtt.traccar_topic, mqtt.flespi_topic, operators, phone_operators=phones
-        )
+        inbound = inbound_of(self.config)
         faults = filter_faults([topic for topic, _ in inbound.filters()])
         if faults:
             raise ConfigError("\n".join(f"mqtt: {fault}" for fault in faults))
@@ -190,9 +191,17 @@ class App:
         if not file:
             return None
         try:
-            return (self.folder / file).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"mqtt.password_file: {file}: cannot be read: {error}") from error
+            return read_secret(file, self.folder)
+        except ConfigError as error:
+            raise ConfigError(f"mqtt.password_file: {error}") from error
+
+    def _open_receiver_tls(self) -> Tls | None:
+        """Identity of the receiving connection, where it has one of its own."""
+        mqtt = self.config.mqtt
+        if not mqtt.receiver_certificate:
+            return self.tls
+        own = msgspec.structs.replace(self.config.tls, certificate=mqtt.receiver_certificate, key=mqtt.receiver_key)
+        return open_tls(own, self.folder)
 
     def _read_zones(self, config: Config) -> tuple[ZoneIndex, str]:
         file = config.zones.file
@@ -231,7 +240,8 @@ class App:
     def _link(self, data: Path, inbound: Inbound, password: str | None) -> tuple[Publisher, MqttSource]:
         """The two connections to the broker."""
         mqtt, commit = self.config.mqtt, self.config.commit
-        address = BrokerAddress(mqtt.host, mqtt.port, mqtt.protocol, mqtt.username, password)
+        outgoing, incoming = (tls.client if tls and mqtt.tls else None for tls in (self.tls, self._receiver_tls))
+        address = BrokerAddress(mqtt.host, mqtt.port, mqtt.protocol, mqtt.username, password, outgoing)
         ids = client_ids(data)
         stream = mqtt.client == "stream"
         heartbeat = self.topics.heartbeat(self.agent)
@@ -244,7 +254,7 @@ class App:
             stream=stream,
         )
         source = MqttSource(
-            address,
+            replace(address, tls=incoming),
             ids.incoming,
             inbound.filters(),
             heartbeat_topic=heartbeat,
@@ -260,7 +270,8 @@ class App:
     def _build(self, store: Store, loaded: Loaded, around: Surroundings, link: tuple[Publisher, MqttSource]) -> None:
         customs = self.config.customs
         publisher, source = link
-        self.client = CustomsClient(customs.url)
+        tls = self.tls.client if self.tls else None
+        self.client = CustomsClient(customs.url, tls)
         outbox = Outbox(publisher, self.client, self._authority, self.clock, self._performed, customs.request_timeout_s)
         outbox.risk_seconds = self.metrics.risk.observe
         outbox.retain(loaded.retained)
@@ -285,6 +296,7 @@ class App:
                 timeout_s=customs.request_timeout_s,
                 on_refused=self._refused_rows.append,
                 on_reachable=lambda reachable: outbox.customs_back() if reachable else None,
+                tls=tls,
             ),
             serial=tuple(self._serial(port) for port in ports if port.role not in DRIVING),
             signs=SignChannel(self._boards(), places_of(ports, outputs), self._record),
@@ -364,14 +376,14 @@ class App:
         return recorder
 
     def _listener_plan(self, table: ListenerTable, number: int) -> ListenerPlan:
-        tls = None
+        tls = self.tls.server if self.tls and table.certificates else None
         if table.tls_certificate:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             try:
-                tls.load_cert_chain(self.folder / table.tls_certificate, self.folder / table.tls_key)
-            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                tls.load_cert_chain(self.folder / table.tls_certificate, secret_file(table.tls_key, self.folder))
+            except (OSError, ValueError, ConfigError) as error:  # ssl.SSLError is an OSError
                 raise ConfigError(f"listener[{number}].tls_certificate: cannot be used: {error}") from error
-        return ListenerPlan(table.protocol, table.host, table.port, table.units, table.udp, tls)
+        return ListenerPlan(table.protocol, table.host, table.port, table.units, table.udp, tls, table.certificates)
 
     # --- running ----------------------------------------------------------------------------------------------
 
@@ -383,7 +395,8 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         for listener in self.parts.listeners:
             await listener.start()
-        runner = await run(self._http(), self.config.http.host, self.config.http.port)
+        tls = self.tls.server if self.tls else None
+        runner = await run(self._http(), self.config.http.host, self.config.http.port, tls)
         phones = await self._serve_phones()
         self.url = runner.url
         self.parts.publisher.start()
@@ -659,7 +672,8 @@ class App:
             proof=self._casework.proof,
         )
         pages = self._driver_pages
-        return agent_application(seen, self.version, more=[*pages.link_routes(), *pages.page_routes()])
+        more = [*pages.link_routes(), *pages.page_routes()]
+        return agent_application(seen, self.version, certificate_access if self.tls else None, more=more)
 
     def _pages_for_drivers(self) -> DriverPages:
         window = DriverWindow(
@@ -728,6 +742,9 @@ class App:
         try:
             config = load_config(self.config_file, os.environ)
             index, digest = await asyncio.to_thread(self._read_zones, config)
+            for tls in (self.tls, self._receiver_tls):
+                if tls is not None:
+                    tls.reload()
         except AgentError as error:
             LOG.error("reload_refused", reason=str(error), zone_set=self.register.zone_set.version)
             return

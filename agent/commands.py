@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib.resources
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -20,12 +21,18 @@ from agent.config import Config, load_config
 from agent.domain.times import epoch_s
 from agent.errors import AlreadyRunning, ConfigError, JournalError, LinkError
 
+if TYPE_CHECKING:
+    from agent.certificates import TrialAuthority
+    from agent.domain.holder import Holder
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - the broker asks for certificates there
 NOT_GOOD, WRONG_USAGE, OUT_OF_REACH = 1, 2, 3
 """Exit status, contract section 2."""
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (TOML).", dir_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, or JSON Lines where it streams.")]
 instruction_app = typer.Typer(help="Check a signed instruction.", no_args_is_help=True)
+identity_app = typer.Typer(help="Certificates of the test CA that `init --tls` makes.", no_args_is_help=True)
 config_app = typer.Typer(help="Check or show a configuration.", no_args_is_help=True)
 
 
@@ -50,22 +57,28 @@ def agent(config: ConfigFile) -> None:
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make.", file_okay=False)] = Path(),
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Besides: a test CA, certificates, topic rights by certificate.")
+    ] = False,
 ) -> None:
     """Write a commented borderlane.toml, keys, an empty data folder, broker configuration and a systemd unit."""
     config_file = folder / "borderlane.toml"
     if config_file.exists():
         raise _refuse(f"{config_file} is there already: nothing is overwritten", WRONG_USAGE)
     try:
-        _make_box(folder, config_file)
+        _make_box(folder, config_file, tls)
     except OSError as error:
         raise _refuse(f"{error.filename}: {error.strerror}", WRONG_USAGE) from error
     except ConfigError as error:
         raise _refuse(str(error), WRONG_USAGE) from error
-    typer.echo(f"made {folder}: borderlane.toml, keys/, data/, broker/, borderlane-agent.service")
+    certificates = "tls/, " if tls else ""
+    typer.echo(f"made {folder}: borderlane.toml, keys/, {certificates}data/, broker/, borderlane-agent.service")
+    if tls:
+        typer.echo("the CA in tls/ is for trials; `borderlane identity issue UNIT` makes a unit's certificate")
     typer.echo("next: put the authority's public key into keys/authority.pub.pem, then `borderlane config check`")
 
 
-def _make_box(folder: Path, config_file: Path) -> None:
+def _make_box(folder: Path, config_file: Path, tls: bool) -> None:
     """The configuration comes last: as long as it is missing, `init` can be called again."""
     from agent.broker_files import box_files
     from agent.config import parse_config
@@ -73,16 +86,73 @@ def _make_box(folder: Path, config_file: Path) -> None:
 
     template = importlib.resources.files("agent") / "templates"
     text = (template / "borderlane.toml").read_text("utf-8")
+    text = _with_tls(text) if tls else text
     config = parse_config(text, "borderlane.toml")
     folder.mkdir(parents=True, exist_ok=True)
     make_key(folder / "keys" / "agent.key.pem", folder / "keys" / "agent.pub.pem")
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
     (folder / "broker").mkdir(exist_ok=True)
-    for name, content in box_files(config.agent.id, config.mqtt.host, config.mqtt.port).items():
-        (folder / "broker" / name).write_text(content, "utf-8")
+    if tls:
+        _make_identities(folder, config)
+    else:
+        for name, content in box_files(config.agent.id, config.mqtt.host, config.mqtt.port).items():
+            (folder / "broker" / name).write_text(content, "utf-8")
     unit = _systemd_unit((template / "borderlane.service").read_text("utf-8"), folder, config_file)
     (folder / "borderlane-agent.service").write_text(unit, "utf-8")
     config_file.write_text(text, "utf-8")
+
+
+def _with_tls(text: str) -> str:
+    """The template with certificates in it: each default that changes is there once."""
+    for old, new in (
+        ('ca = ""', 'ca = "tls/ca.cert.pem"'),
+        ('crl = ""', 'crl = "tls/ca.crl.pem"'),
+        ('certificate = ""', 'certificate = "tls/agent/box-1.cert.pem"'),
+        ('key = ""', 'key = "tls/agent/box-1.key.pem"'),
+        ("tls = false", "tls = true"),
+        ('receiver_certificate = ""', 'receiver_certificate = "tls/agent-in/box-1.cert.pem"'),
+        ('receiver_key = ""', 'receiver_key = "tls/agent-in/box-1.key.pem"'),
+        ("port = 1883", "port = 8883"),
+        ('url = "http://127.0.0.1:8080"', 'url = "https://127.0.0.1:8080"'),
+    ):
+        line = re.search(rf"^{re.escape(old)} *(#.*)?$", text, re.MULTILINE)
+        assert line is not None, f"template: no line with {old}"
+        text = text[: line.start()] + f"{new:<39} {line[1] or ''}".rstrip() + text[line.end() :]
+    return text
+
+
+def _make_identities(folder: Path, config: Config) -> None:
+    """The test CA and whoever speaks at one box, and the broker's files with their rights."""
+    from agent.certificates import TrialAuthority
+    from agent.domain.holder import Holder, Kind
+
+    authority, name = TrialAuthority(folder / "tls"), config.agent.id
+    for kind in (Kind.AGENT, Kind.RECEIVER, Kind.BROKER):
+        authority.issue(Holder(name, kind))
+    for kind in (Kind.CUSTOMS, Kind.CONTROL_ROOM):
+        authority.issue(Holder(f"{kind.value}-1", kind))
+    _write_rights(folder, config, authority)
+
+
+def _write_rights(folder: Path, config: Config, authority: TrialAuthority) -> None:
+    """Broker configuration by the certificates that are good now; units may connect from everywhere."""
+    from agent.broker_files import box_files
+    from agent.domain.holder import Holder, Kind
+    from agent.ingest.rights import RightsTable, broker_tls, inbound_of
+
+    own = authority.pair(Holder(config.agent.id, Kind.BROKER))
+    tls = broker_tls(
+        RightsTable(inbound_of(config)),
+        authority.holders(),
+        authority.revoked_names(),
+        ca=str(authority.certificate.resolve()),
+        crl=str(authority.crl.resolve()),
+        certificate=str(own.certificate.resolve()),
+        key=str(own.key.resolve()),
+        acl_file=str((folder / "broker" / "mosquitto.acl").resolve()),
+    )
+    for name, content in box_files(config.agent.id, EVERYWHERE, config.mqtt.port, tls).items():
+        (folder / "broker" / name).write_text(content, "utf-8")
 
 
 def _systemd_unit(template: str, folder: Path, config_file: Path) -> str:
@@ -214,6 +284,72 @@ def _draw(case: Any, explanation: Any, rules: Any, svg: Path) -> None:
         raise _refuse(f"--svg {svg}: cannot be written: {error.strerror}", WRONG_USAGE) from error
 
 
+Folder = Annotated[Path, typer.Option("--folder", help="Folder that `init --tls` made.", file_okay=False)]
+KindOf = Annotated[str, typer.Option("--kind", help="unit, agent, platform, witness, officer and so on.")]
+
+
+@identity_app.command("issue")
+def identity_issue(
+    names: Annotated[list[str], typer.Argument(help="Whom the certificates name; of units their ids.")],
+    kind: KindOf = "unit",
+    host: Annotated[list[str] | None, typer.Option("--host", help="Address at which a serving kind is found.")] = None,
+    folder: Folder = Path(),
+) -> None:
+    """Make keys and certificates by the test CA; a new one beside an old one renews it without a gap."""
+    config, authority = _trial_box(folder)
+    for holder in _holders(names, kind):
+        pair = authority.issue(holder, host or ())
+        typer.echo(f"{holder.common_name}: {pair.certificate}, {pair.key}")
+    _write_rights(folder, config, authority)
+    typer.echo("broker/ written anew: reload the broker (SIGHUP), and the agent if its own certificate changed")
+
+
+@identity_app.command("revoke")
+def identity_revoke(
+    names: Annotated[list[str], typer.Argument(help="Whose certificates are no longer good.")],
+    kind: KindOf = "unit",
+    folder: Folder = Path(),
+) -> None:
+    """Take every certificate of a holder back. Exit status 1 if one of them has none."""
+    config, authority = _trial_box(folder)
+    counts = {holder.common_name: authority.revoke(holder) for holder in _holders(names, kind)}
+    _write_rights(folder, config, authority)
+    for name, count in counts.items():
+        typer.echo(f"{name}: {count} revoked")
+    typer.echo("broker/ and tls/ca.crl.pem written anew: reload the broker and the agent (SIGHUP)")
+    if not all(counts.values()):
+        raise typer.Exit(NOT_GOOD)
+
+
+@identity_app.command("list")
+def identity_list(folder: Folder = Path(), as_json: AsJson = False) -> None:
+    """Who has a certificate of the test CA that is good, by its common name."""
+    _, authority = _trial_box(folder)
+    names = [holder.common_name for holder in authority.holders()]
+    typer.echo(msgspec.json.encode(names) if as_json else "\n".join(names))
+
+
+def _trial_box(folder: Path) -> tuple[Config, TrialAuthority]:
+    from agent.certificates import TrialAuthority
+
+    try:
+        config = load_config(folder / "borderlane.toml", os.environ)
+        if not (folder / "tls" / "ca.key.pem").exists():
+            raise ConfigError(f"{folder / 'tls'}: no test CA: expected a folder that `borderlane init --tls` made")
+        return config, TrialAuthority(folder / "tls")
+    except ConfigError as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+
+
+def _holders(names: list[str], kind: str) -> list[Holder]:
+    from agent.domain.holder import Holder, Kind
+
+    try:
+        return [Holder(name, Kind(kind)) for name in names]
+    except ValueError as error:
+        raise _refuse(str(error), WRONG_USAGE) from error
+
+
 @config_app.command("check")
 def config_check(file: Annotated[Path, typer.Argument(dir_okay=False)], as_json: AsJson = False) -> None:
     """Say whether a configuration is good, or list every fault."""
@@ -250,17 +386,27 @@ def config_show(file: Annotated[Path, typer.Argument(dir_okay=False)], as_json: 
 
 def status(
     url: Annotated[str, typer.Option("--url", help="Address of the agent.")] = "http://127.0.0.1:8081",
+    ca: Annotated[Path | None, typer.Option("--ca", help="Whom to believe, for https (PEM).", dir_okay=False)] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="Who asks, for https (PEM).", dir_okay=False)
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Its private key (PEM).", dir_okay=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a running agent how it is: exit 0 serving, 1 degraded, 3 out of reach."""
     import http.client
+    import ssl
     import urllib.error
     import urllib.request
 
     if not url.startswith(("http://", "https://")):
         raise _refuse(f"--url {url}: expected http:// or https://", WRONG_USAGE)
     try:
-        with urllib.request.urlopen(f"{url}/v1/status", timeout=3) as answer:  # noqa: S310 - scheme checked above
+        context = ssl.create_default_context(cafile=ca) if url.startswith("https") else None
+        if context is not None and certificate is not None:
+            context.load_cert_chain(certificate, key)
+        address = f"{url}/v1/status"
+        with urllib.request.urlopen(address, timeout=3, context=context) as answer:  # noqa: S310 - scheme checked above
             page = msgspec.json.decode(answer.read())
         mode = page["mode"]
     except urllib.error.HTTPError as error:

@@ -46,6 +46,23 @@ class AgentTable(Table, frozen=True):
     """Disk put aside, so that crossings under way can be closed when the disk is full; 0 = none."""
 
 
+class TlsTable(Table, frozen=True):
+    """Certificates with which this program proves who it is; PEM files, relative to the configuration file."""
+
+    ca: str = ""
+    """Whom it believes; empty = no TLS."""
+    crl: str = ""
+    """Certificates that are revoked; empty = none are."""
+    certificate: str = ""
+    key: str = ""
+    """Mode 0600, or `credential:NAME` for one that systemd hands over."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the keys do not fit together."""
+        if bool(self.ca) != bool(self.certificate and self.key):
+            raise ValueError("ca, certificate, key: expected all three or none")
+
+
 class MqttTable(Table, frozen=True):
     """The broker that units, readers and control rooms speak to."""
 
@@ -59,6 +76,12 @@ class MqttTable(Table, frozen=True):
     """File that holds the password; never the password itself."""
     client: str = "paho"
     """paho, or stream: our own client of MQTT 3.1.1 without a thread, for thousands of messages a second."""
+    tls: bool = False
+    """Speak TLS with the certificates of [tls]; where certificates rule, a broker lets nobody in without."""
+    receiver_certificate: str = ""
+    receiver_key: str = ""
+    """Of the receiving connection; empty = as the sending one. Brokers that take the certificate's name for the
+    client id would else have the two displace each other."""
     window: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     """Unacknowledged QoS 1 messages at once (design/broker.md section 6)."""
     owntracks: bool = True
@@ -82,7 +105,7 @@ class HttpTable(Table, frozen=True):
     """The agent's own HTTP interface."""
 
     host: str = "127.0.0.1"
-    """Only loopback: there are no access rules yet, and whoever reaches it may override an instruction."""
+    """Another address than loopback needs [tls]: without it nobody is asked who he is."""
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8_081
 
 
@@ -187,6 +210,8 @@ class ListenerTable(Table, frozen=True):
     """Take UDP packets on the same port as well (teltonika)."""
     private_network: bool = False
     """The line is private (APN, VPN, loopback); else a TLS certificate is required."""
+    certificates: bool = False
+    """TLS with the certificates of [tls], and each unit shows one in its own name."""
     tls_certificate: str = ""
     tls_key: str = ""
     """PEM files for TLS on the TCP port, relative to the configuration file."""
@@ -208,14 +233,16 @@ class ListenerTable(Table, frozen=True):
         return [
             (self.protocol not in LISTENER_PROTOCOLS, f"protocol: expected one of {', '.join(LISTENER_PROTOCOLS)}"),
             (
-                not (self.private_network or has_tls),
-                "units are not authenticated: expected private_network = true, or tls_certificate and tls_key",
+                not (self.private_network or has_tls or self.certificates),
+                "units are not authenticated: expected private_network = true, certificates = true,"
+                " or tls_certificate and tls_key",
             ),
             (
                 bool(self.tls_certificate) != bool(self.tls_key),
                 "tls_certificate and tls_key: expected both or neither",
             ),
             (self.udp and not teltonika, "udp: only teltonika has UDP packets"),
+            (self.certificates and has_tls, "certificates: takes those of [tls], expected no tls_certificate besides"),
             (self.udp and not self.private_network, "udp: not encrypted, expected private_network = true"),
             (bool(self.display) and not teltonika, "display: only teltonika takes commands"),
             (bool(self.display) and "{text}" not in self.display, "display: expected {text} in it"),
@@ -288,6 +315,7 @@ class Config(Table, frozen=True):
     """The whole file."""
 
     agent: AgentTable = AgentTable()
+    tls: TlsTable = TlsTable()
     mqtt: MqttTable = MqttTable()
     customs: CustomsTable = CustomsTable()
     http: HttpTable = HttpTable()
@@ -323,7 +351,6 @@ def capture_faults(config: Config) -> list[str]:
 
 
 CHOICES = {
-    ("http", "host"): LOOPBACK,
     ("mqtt", "protocol"): ("auto", "5", "3.1.1"),
     ("mqtt", "client"): ("paho", "stream"),
     ("log", "format"): ("auto", "console", "json"),
@@ -354,9 +381,32 @@ def parse_config(text: str, source: str, environment: Mapping[str, str] | None =
     """
     config = parse_tables(text, source, Config, CHOICES, environment or {})
     faults = [*_port_faults(config.serial), *_output_faults(config), *capture_faults(config)]
+    faults += [*http_faults(config.http, config.tls), *_mqtt_faults(config), *_listener_faults(config)]
     if faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
     return config
+
+
+def http_faults(http: HttpTable, tls: TlsTable) -> Iterator[str]:
+    """Where nobody is asked who he is, only this machine may reach the service."""
+    if http.host not in LOOPBACK and not tls.ca:
+        yield f"http.host: {http.host!r} without [tls], expected one of {', '.join(LOOPBACK)}"
+
+
+def _listener_faults(config: Config) -> Iterator[str]:
+    for number, listener in enumerate(config.listener):
+        if listener.certificates and not config.tls.ca:
+            yield f"listener[{number}].certificates: true without [tls], expected ca, certificate and key there"
+
+
+def _mqtt_faults(config: Config) -> Iterator[str]:
+    mqtt = config.mqtt
+    if mqtt.tls and not config.tls.ca:
+        yield "mqtt.tls: true without [tls], expected ca, certificate and key there"
+    if bool(mqtt.receiver_certificate) != bool(mqtt.receiver_key):
+        yield "mqtt.receiver_certificate, mqtt.receiver_key: expected both or neither"
+    if mqtt.receiver_certificate and not mqtt.tls:
+        yield "mqtt.receiver_certificate: expected mqtt.tls = true with it"
 
 
 def _port_faults(ports: tuple[SerialTable, ...]) -> Iterator[str]:

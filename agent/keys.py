@@ -39,19 +39,70 @@ def make_key(path: Path, public_path: Path) -> None:
     )
 
 
+CREDENTIAL = "credential:"
+"""Before the name of a secret that systemd hands over (`LoadCredential=`), instead of a path."""
+
+
+def secret_file(name: str, folder: Path, what: str = "secret") -> Path:
+    """The file that holds a secret: in systemd's credentials, or at a path relative to `folder`.
+
+    Args:
+        name: `credential:NAME`, or a path.
+        folder: Of the configuration file.
+        what: What it is, for people.
+
+    Raises:
+        ConfigError: there are no credentials, or the file is missing or open to others.
+    """
+    if name.startswith(CREDENTIAL):
+        return _credential(name.removeprefix(CREDENTIAL))
+    path = folder / name
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise ConfigError(f"{path}: {what} cannot be read: {error.strerror}") from error
+    if mode & 0o077:
+        raise ConfigError(f"{path}: mode {mode:o} lets others read the {what}: expected 600")
+    return path
+
+
+def _credential(name: str) -> Path:
+    """Systemd keeps the folder private; the files' own mode may show an access list as a group's right."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if not folder:
+        raise ConfigError(f"{CREDENTIAL}{name}: no $CREDENTIALS_DIRECTORY: expected LoadCredential= in the unit file")
+    if not name or "/" in name or name in (".", ".."):
+        raise ConfigError(f"{CREDENTIAL}{name}: expected the name of a credential")
+    path = Path(folder) / name
+    if not path.is_file():
+        raise ConfigError(f"{CREDENTIAL}{name}: not among the credentials: expected LoadCredential={name}:FILE")
+    return path
+
+
+def read_secret(name: str, folder: Path) -> str:
+    """A password: the text of its file without the space around it.
+
+    Raises:
+        ConfigError: as `secret_file`, or no text.
+    """
+    path = secret_file(name, folder, "password")
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: password cannot be read: {error}") from error
+
+
 def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Ed25519 private key from PEM.
 
     Raises:
         ConfigError: not there, not readable, open to others, or another kind of key.
     """
+    checked = path if _is_credential(path) else secret_file(str(path), Path(), "signing key")
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        data = path.read_bytes()
+        data = checked.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: signing key cannot be read: {error.strerror}") from error
-    if mode & 0o077:
-        raise ConfigError(f"{path}: mode {mode:o} lets others read the signing key: expected 600")
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -59,6 +110,11 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path}: {type(key).__name__}: expected an Ed25519 key")
     return key
+
+
+def _is_credential(path: Path) -> bool:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(folder) and path.parent == Path(folder)
 
 
 def jwk_of(key: Ed25519PrivateKey) -> OKPKey:

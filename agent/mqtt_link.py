@@ -42,6 +42,9 @@ SESSION_EXPIRY_S = 86_400
 """How long a broker of MQTT 5 keeps the queue of an absent agent."""
 WRONG_VERSION = 132
 """Reason code "unsupported protocol version"; paho maps 3.1.1's return code 1 onto it."""
+UNSPECIFIED = 128
+REFUSALS = {1: WRONG_VERSION, 2: 133, 3: 136, 4: 134, 5: 135}
+"""Return codes of 3.1.1's CONNACK: version, client id, server unavailable, user or password, not authorised."""
 SILENT_CLOSES = 3
 """Connections closed without CONNACK before 3.1.1 is tried (design/broker.md section 6)."""
 STOP_TIMEOUT_S = 3.0
@@ -203,7 +206,8 @@ class _PahoConnection(_Connection):
         sock = self.client.socket()
         if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                # Not SSLSocket's own: it drops the TLS layer first, and paho's thread would read what is left as plain.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     async def stop(self) -> None:
         """End paho's thread. The socket goes first, else paho waits for PUBACKs that never come."""
@@ -253,7 +257,7 @@ class _StreamConnection(_Connection):
         callbacks = link.callbacks
         handlers = Handlers(
             opened=lambda: self.answered(0),
-            refused=self.answered,
+            refused=self._refused,
             ended=self.ended.set,
             message=None if callbacks.message is None else functools.partial(callbacks.message, number),
             published=None if callbacks.published is None else self._published,
@@ -277,6 +281,10 @@ class _StreamConnection(_Connection):
         if self.client.connected:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.ended.wait(), STOP_TIMEOUT_S)
+
+    def _refused(self, code: int) -> None:
+        """Return codes of 3.1.1 in the words of 5, as paho's client says them."""
+        self.answered(REFUSALS.get(code, UNSPECIFIED))
 
     def _published(self, mid: int) -> None:
         assert self.link.callbacks.published is not None

@@ -94,6 +94,8 @@ class Place:
     udp: bool = False
     """Take UDP packets on the same port as well."""
     tls: ssl.SSLContext | None = None
+    proves: Callable[[str, str], bool] | None = None
+    """IMEI and name in the certificate, empty without one: whether that is the unit; None = nobody is asked."""
 
 
 class _Line:
@@ -251,8 +253,9 @@ class AvlServer:
 
     async def _introduce(self, line: _Line, imei: str, turn_away: bytes = b"\x00") -> bool:
         """Whether this unit may speak here; its older connection ends, which is usually a dead one."""
-        if not self._to.knows(imei):
-            self.counts["unknown_unit"] += 1
+        known = self._to.knows(imei)
+        if not known or not self._proved(line, imei):
+            self.counts["unproved" if known else "unknown_unit"] += 1
             await self._send(line, turn_away)
             return False
         older = self._by_imei.get(imei)
@@ -263,6 +266,15 @@ class AvlServer:
         self._by_imei[imei] = line
         self._to.joined(imei)
         return True
+
+    def _proved(self, line: _Line, imei: str) -> bool:
+        """Whether the connection's certificate is the unit's, where that is asked for."""
+        proves = self.place.proves
+        if proves is None:
+            return True
+        subject = (line.writer.get_extra_info("peercert") or {}).get("subject", ())
+        names = [value for part in subject for key, value in part if key == "commonName"]
+        return proves(imei, names[0] if len(names) == 1 else "")
 
     async def _frame(self, line: _Line, frame: AvlFrame) -> bool:
         imei = frame.imei or line.imei

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -120,9 +121,11 @@ def read_answer(data: bytes) -> tuple[Heard, int] | None:
 class AvlUnit:
     """One unit: keeps its records until they are confirmed, connects for ever."""
 
-    def __init__(self, host: str, port: int, imei: str, on_text: Callable[[str], None]) -> None:
+    def __init__(
+        self, host: str, port: int, imei: str, on_text: Callable[[str], None], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.imei = imei
-        self._host, self._port, self._on_text = host, port, on_text
+        self._host, self._port, self._on_text, self._tls = host, port, on_text, tls
         self._records: deque[bytes] = deque(maxlen=QUEUE_RECORDS)
         self._woken = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
@@ -166,7 +169,7 @@ class AvlUnit:
     async def _session(self) -> bool:
         """One connection to its end; whether we were let in."""
         async with asyncio.timeout(CONNECT_S):
-            reader, self._writer = await asyncio.open_connection(self._host, self._port)
+            reader, self._writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
         try:
             self._writer.write(encode_hello(self.imei))
             async with asyncio.timeout(ANSWER_WAIT_S):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import platform
 import pwd
@@ -15,6 +16,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import sysconfig
 import tempfile
@@ -29,8 +31,20 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy
 
-from agent.broker_files import QUEUE_BYTES, BrokerSettings, Listener, mosquitto_conf, nats_conf
+from agent.broker_files import (
+    QUEUE_BYTES,
+    BrokerSettings,
+    BrokerTls,
+    Listener,
+    mosquitto_acl,
+    mosquitto_conf,
+    nats_conf,
+)
+from agent.certificates import TrialAuthority
+from agent.domain.holder import Holder, Kind
 from agent.errors import AgentError, LinkError
+from agent.ingest.rights import RightsTable, broker_tls
+from simulator.identities import Identities
 from simulator.tether import end_with_parent
 
 NATS_SHA256 = {
@@ -172,9 +186,20 @@ class Broker:
         folder: For its configuration and log.
         name: Of the agent it serves.
         port: Where units connect; 0 = a free one. Not used for `url`.
+        authority: Whose certificates it asks for, one for itself under `name` among them; None = no TLS, no rights.
+        rights: By certificate; None = those of a configuration without special topics.
     """
 
-    def __init__(self, choice: Choice, folder: Path, *, name: str = "demo", port: int = 0) -> None:
+    def __init__(
+        self,
+        choice: Choice,
+        folder: Path,
+        *,
+        name: str = "demo",
+        port: int = 0,
+        authority: TrialAuthority | None = None,
+        rights: RightsTable | None = None,
+    ) -> None:
         self.kind = choice.kind
         self.host, self.port = choice.host, choice.port or port or free_port()
         self.protocol = {"nats": "3.1.1", "mosquitto": "5"}.get(self.kind, "auto")
@@ -182,6 +207,9 @@ class Broker:
         self.pid: int | None = None
         self._program = choice.program
         self._folder = folder
+        self._authority, self._rights = authority, rights or RightsTable()
+        self._own = Holder(name, Kind.BROKER)
+        self._tls = None if authority is None else Identities(authority.folder).tls(self._own).client
         self._settings = BrokerSettings(name, Listener(self.host, self.port), "")
         self._process: asyncio.subprocess.Process | None = None
 
@@ -211,7 +239,7 @@ class Broker:
         """Wait until an MQTT client is let in; LinkError if not in time."""
         try:
             async with asyncio.timeout(timeout_s):
-                while not await _accepts(self.host, self.port):
+                while not await _accepts(self.host, self.port, self._tls):
                     if not self.running:
                         raise LinkError(f"{self.kind} has ended: {self._last_words()}")
                     await asyncio.sleep(POLL_S)
@@ -240,6 +268,11 @@ class Broker:
         await asyncio.to_thread(shutil.rmtree, self._settings.store_dir, True)
         self._settings = replace(self._settings, store_dir="")
         await self.start()
+
+    def reload(self) -> None:
+        """Certificates and rights anew, in the running broker."""
+        self._configure()
+        self._signal(signal.SIGHUP)
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay open and nothing moves."""
@@ -274,17 +307,35 @@ class Broker:
 
     async def _run(self, output: IO[bytes]) -> asyncio.subprocess.Process:
         """In a session of its own, so that Ctrl-C in the terminal does not stop it before the agent."""
-        conf = self._folder / f"{self.kind}.conf"
-        if self.kind == "nats":
-            conf.write_text(nats_conf(self._settings))
-        else:
-            me = pwd.getpwuid(os.getuid()).pw_name if os.getuid() == 0 else ""
-            conf.write_text(mosquitto_conf(replace(self._settings, run_as=me)))
-        conf.chmod(0o600)
+        conf = self._configure()
         return await asyncio.create_subprocess_exec(
             self._program, "-c", str(conf),
             stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             preexec_fn=end_with_parent,
+        )  # fmt: skip
+
+    def _configure(self) -> Path:
+        """Its configuration file, by the certificates that are good now."""
+        conf, acl = self._folder / f"{self.kind}.conf", self._folder / "mosquitto.acl"
+        settings = replace(self._settings, tls=self._rights_now(acl))
+        if self.kind == "nats":
+            text = nats_conf(settings)
+        else:
+            me = pwd.getpwuid(os.getuid()).pw_name if os.getuid() == 0 else ""
+            text = mosquitto_conf(replace(settings, run_as=me))
+            if settings.tls is not None:
+                _write_private(acl, mosquitto_acl(settings.tls))
+        _write_private(conf, text)
+        return conf
+
+    def _rights_now(self, acl: Path) -> BrokerTls | None:
+        authority = self._authority
+        if authority is None:
+            return None
+        own = authority.pair(self._own)
+        return broker_tls(
+            self._rights, authority.holders(), authority.revoked_names(), ca=str(authority.certificate),
+            crl=str(authority.crl), certificate=str(own.certificate), key=str(own.key), acl_file=str(acl),
         )  # fmt: skip
 
     async def _end(self, number: signal.Signals) -> None:
@@ -312,10 +363,15 @@ class Broker:
 
     async def _limit_queue(self) -> None:
         """Bound the queue below the store's size: a full store would lock the agent out (design, trap 2)."""
+        asyncio_log = logging.getLogger("asyncio")
+        asyncio_log.addFilter(_no_eof_remark)
         try:
             async with asyncio.timeout(LIMIT_TIMEOUT_S):
                 client = await nats.connect(
-                    f"nats://127.0.0.1:{self._settings.admin_port}", connect_timeout=2, allow_reconnect=False
+                    f"nats://127.0.0.1:{self._settings.admin_port}",
+                    connect_timeout=2,
+                    allow_reconnect=False,
+                    tls=self._tls,
                 )
                 try:
                     streams = client.jetstream()
@@ -325,13 +381,26 @@ class Broker:
                     await client.close()
         except (NatsError, OSError, TimeoutError) as error:
             raise LinkError(f"nats: cannot bound {MQTT_MESSAGES}: {type(error).__name__}: {error}") from error
+        finally:
+            asyncio_log.removeFilter(_no_eof_remark)
 
 
-async def _accepts(host: str, port: int) -> bool:
+def _no_eof_remark(record: logging.LogRecord) -> bool:
+    """The NATS client puts TLS below a stream that was opened without it, and asyncio remarks on that at its end."""
+    return "eof_received" not in record.getMessage()
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)
+
+
+async def _accepts(host: str, port: int, tls: ssl.SSLContext | None) -> bool:
     """Whether an MQTT 3.1.1 client is accepted now."""
     try:
         async with asyncio.timeout(2.0):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
             try:
                 writer.write(CONNECT_PACKET)
                 answer = await reader.readexactly(4)

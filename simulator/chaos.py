@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import signal
+import ssl
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,9 +18,11 @@ import msgspec
 
 from agent.clock import Clock
 from agent.errors import ConfigError
+from agent.tls import Tls
 from simulator.broker import Broker
 from simulator.faults import FaultProxy, Line
 from simulator.gathering import fix_counts
+from simulator.identities import http_session
 from simulator.parts import Part
 from simulator.report import FaultFact
 from simulator.risk_faults import RiskFault, RiskFaults
@@ -52,6 +55,8 @@ class Stage:
     clock: Clock
     sign: SerialDevice | None = None
     """The microcontroller with the demo's sign."""
+    tls: ssl.SSLContext | None = None
+    """To ask the agent with."""
 
 
 def kinds_of(word: str, *, own_broker: bool, serial: bool) -> tuple[str, ...]:
@@ -88,9 +93,9 @@ class Lines:
     risk: RiskFaults
 
     @classmethod
-    async def laid(cls, customs_port: int) -> Lines:
+    async def laid(cls, customs_url: str, as_customs: Tls | None = None, as_agent: Tls | None = None) -> Lines:
         """Both, listening on free ports; customs need not serve yet."""
-        risk = RiskFaults(f"http://{HOST}:{customs_port}")
+        risk = RiskFaults(customs_url, as_customs=as_customs, as_agent=as_agent)
         await risk.start()
         proxy = FaultProxy((HOST, risk.port))
         await proxy.start()
@@ -99,7 +104,7 @@ class Lines:
     @property
     def url(self) -> str:
         """What the agent takes for customs."""
-        return f"http://{self.customs.host}:{self.customs.port}"
+        return f"{self.risk.url.partition(':')[0]}://{self.customs.host}:{self.customs.port}"
 
     async def close(self) -> None:
         """Take them down."""
@@ -224,7 +229,7 @@ class Chaos:
         timeout = aiohttp.ClientTimeout(total=2)
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
+                http_session(self._stage.tls, timeout=timeout) as session,
                 session.get(self._stage.agent_url + path) as answer,
             ):
                 return await answer.read() if answer.status == 200 else None

@@ -41,6 +41,7 @@ COMMANDS = {
     "explain": Place("agent.commands", "explain"),
     "config": Place("agent.commands", "config_app"),
     "instruction": Place("agent.commands", "instruction_app"),
+    "identity": Place("agent.commands", "identity_app"),
     "status": Place("agent.commands", "status"),
 }
 

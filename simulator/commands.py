@@ -42,6 +42,7 @@ def demo(
         Path | None,
         typer.Option(help="Rule book of customs, sources or compiled.", exists=True, file_okay=False),
     ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Every part has a certificate and asks for one.")] = False,
 ) -> None:
     """Run the whole system on this machine: broker, customs, agent, lorries on real crossings, control room."""
     from agent.errors import AgentError, ConfigError
@@ -50,7 +51,7 @@ def demo(
     from simulator.parts import PartFailed
     from zones.errors import ZoneError
 
-    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check, chaos, book)
+    options = DemoOptions(lorries, seed, speedup, seconds, port, tracks, broker, check, chaos, book, tls)
     try:
         status = asyncio.run(_demo(options, as_json))
     except (ConfigError, ZoneError) as error:

@@ -8,6 +8,7 @@ import functools
 import secrets
 import shutil
 import signal
+import ssl
 import tempfile
 import time
 import uuid
@@ -19,8 +20,10 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from agent.certificates import TrialAuthority
 from agent.clock import Clock
 from agent.config import ClockTable
+from agent.domain.holder import Holder, Kind
 from agent.errors import ConfigError, LinkError
 from agent.keys import jwk_of, make_key, read_private_key
 from agent.web import Runner
@@ -29,6 +32,7 @@ from simulator.broker import Broker, choose
 from simulator.chaos import Chaos, Lines, Stage, kinds_of
 from simulator.control_room.merge import messages
 from simulator.demo_files import (
+    AGENT_ID,
     HOST,
     SIGN,
     BrokerPlace,
@@ -41,21 +45,28 @@ from simulator.demo_files import (
     lorries_config,
     room_toml,
     sign_toml,
+    tls_toml,
     write_lorries,
 )
+from simulator.equipment import OPERATORS
 from simulator.faults import FaultProxy
 from simulator.gathering import ended_s, gather, patiently, read_log, started_s, with_fixes
+from simulator.identities import DEMO, demo_identities, http_session
 from simulator.lorry_config import LorriesConfig, RunTable
 from simulator.parts import Part, PartFailed, free_ports
 from simulator.rehearsal import Rehearsal
 from simulator.report import FaultFact, Finding, make_report
-from simulator.scenario import Planner, avl_units, ferry, serial_unit
+from simulator.scenario import Planner, avl_units, ferry, serial_unit, unit_id
 from simulator.scenario_files import scenario_of
 from simulator.serial_unit import SerialDevice
 from zones.border_zone import ZoneSet
 from zones.catalogue import shipped_bytes, shipped_centre_lines, shipped_zone_set, write_zone_file
 
 CHECK_SECONDS = 60.0
+FURTHER_UNITS = 2_000
+"""Of a run without end with `--tls`: certificates for so many lorries beyond the first; others stay at home."""
+REHEARSAL = Holder("rehearsal", Kind.CONTROL_ROOM)
+"""Who takes the control room's orders for a demo."""
 START_LIMIT_S = 30.0
 """A part that does not serve so long after its start has failed."""
 SETTLE_S = 12.0
@@ -80,6 +91,7 @@ class DemoOptions:
     chaos: str | None = None
     book: Path | None = None
     """Rule book of the customs service, sources or compiled; None = the built-in one."""
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,17 +130,23 @@ class Demo:
         self._choice = choose(options.broker)
         self._carrier_token = secrets.token_urlsafe(16)
         self._faults = _faults_of(options, self._choice.kind)
+        if options.tls and self._choice.kind == "url":
+            raise ConfigError(f"--tls --broker {options.broker}: expected nats or mosquitto: it must know the units")
         self.folder = Path(tempfile.mkdtemp(prefix="borderlane-"))
         ports = free_ports(5 if options.check else 6, options.port)  # a checked run takes no orders
-        self.layout = Layout(self.folder, Ports(*ports))
+        self.layout = Layout(self.folder, Ports(*ports), options.tls)
         self.started_s = time.monotonic()
         self.clean = True
         """Whether every part ended by itself when told to; else its log is worth keeping."""
         self._clock_table = ClockTable(speedup=options.speedup, origin_s=time.time())
         self._clock = Clock(options.speedup, self._clock_table.origin_s)
         self._broker: Broker | None = None
+        self._authority: TrialAuthority | None = None
+        self._tls: ssl.SSLContext | None = None
+        """To ask the parts with."""
         self._parts: list[Part] = []
         self._stop = asyncio.Event()
+        self._run = self._run_table()
         self._lorries = LorriesConfig()
         self._watching: list[asyncio.Task[None]] = []
         self.sign: SerialDevice | None = None
@@ -169,7 +187,14 @@ class Demo:
     # --- start ------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self._broker = Broker(self._choice, self.folder / "broker", port=self.layout.ports.broker)
+        self._authority = await asyncio.to_thread(self._certify) if self.options.tls else None
+        self._broker = Broker(
+            self._choice,
+            self.folder / "broker",
+            name=AGENT_ID,
+            port=self.layout.ports.broker,
+            authority=self._authority,
+        )
         (self.folder / "broker").mkdir()
         make_key(self.folder / "keys" / "agent.key.pem", self.layout.agent_key)
         customs_keys = self.layout.customs_data
@@ -178,7 +203,7 @@ class Demo:
         _, self._signed = await asyncio.gather(self._broker.start(), asyncio.to_thread(self._first_crossing))
         place = BrokerPlace(self._broker.host, self._broker.port, self._broker.protocol)
         if self._faults:
-            self._lines = await Lines.laid(self.layout.ports.customs)
+            self._lines = await self._lay_lines()
         if not self.options.check:
             await self._take_orders(place)
         self._write_files(place)
@@ -196,23 +221,37 @@ class Demo:
         self.tell("serving", {"url": self.layout.room_url, "agent": self.layout.agent_url, "trade": trade_url})
         self._watching = [asyncio.create_task(work) for work in self._watches()]
 
+    def _certify(self) -> TrialAuthority:
+        """Certificates for everybody of this run, those of an endless run's first waves among them."""
+        place = BrokerPlace(HOST, self.layout.ports.broker, "auto")
+        units = self._units_of(lorries_config(self.layout, place, self._clock_table, self._run))
+        authority = demo_identities(self.folder / "tls", AGENT_ID, units, OPERATORS)
+        authority.issue(REHEARSAL)
+        assert self.layout.identities is not None
+        self._tls = self.layout.identities.tls(Holder(DEMO, Kind.AUDITOR)).client
+        return authority
+
+    def _units_of(self, config: LorriesConfig) -> list[str]:
+        """Names of a fleet's units, and of some that come later where there is no end."""
+        plans, run = scenario_of(config, self.folder, self._clock.now_s()).lorries, config.run
+        further = FURTHER_UNITS if run.seconds is None and run.tracks is None else 0
+        return [plan.unit for plan in plans] + [unit_id(run.run_id, run.lorries + extra) for extra in range(further)]
+
+    async def _lay_lines(self) -> Lines:
+        identities = self.layout.identities
+        if identities is None:
+            return await Lines.laid(self.layout.customs_url)
+        customs, agent = Holder(DEMO, Kind.CUSTOMS), Holder(AGENT_ID, Kind.AGENT)
+        return await Lines.laid(self.layout.customs_url, identities.tls(customs), identities.tls(agent))
+
     def _watches(self) -> list[Coroutine[Any, Any, None]]:
         """What goes on beside the parts; nobody looks at the events of a checked run."""
         listening = [] if self.options.check else [self._listen()]
         return [self._measure(), *listening, self._play_faults(), self._guard()]
 
     def _write_files(self, place: BrokerPlace) -> None:
-        layout, clock, options = self.layout, self._clock_table, self.options
-        run_id = uuid.uuid4().hex[:6]
-        seconds = self._seconds()
-        run = RunTable(
-            run_id=run_id,
-            seed=options.seed,
-            lorries=options.lorries,
-            seconds=None if seconds is None else seconds * options.speedup,
-            tracks=None if options.tracks is None else str(options.tracks.resolve()),
-        )
-        self._lorries = lorries_config(layout, place, clock, run)
+        layout, clock, options, run_id = self.layout, self._clock_table, self.options, self._run.run_id
+        self._lorries = lorries_config(layout, place, clock, self._run)
         lorries = 0 if options.tracks is not None else options.lorries
         lines = (("receiver", serial_unit(run_id, lorries)), ("ais", ferry(run_id, lorries)))
         ports = tuple((role, unit) for role, unit in lines if unit is not None)
@@ -224,16 +263,27 @@ class Demo:
         text += listener_toml(layout, avl_units(run_id, lorries))
         layout.file("agent").write_text(text, "utf-8")
         conditional = every_second_crossing() if options.chaos is not None else ()
-        layout.file("customs").write_text(customs_toml(clock, conditional), "utf-8")
+        own = tls_toml(layout, Holder(DEMO, Kind.CUSTOMS))
+        layout.file("customs").write_text(customs_toml(clock, conditional) + own, "utf-8")
         layout.file("control-room").write_text(room_toml(layout, clock, self._carrier_token), "utf-8")
         write_lorries(layout, self._lorries)
+
+    def _run_table(self) -> RunTable:
+        options, seconds = self.options, self._seconds()
+        return RunTable(
+            run_id=uuid.uuid4().hex[:6],
+            seed=options.seed,
+            lorries=options.lorries,
+            seconds=None if seconds is None else seconds * options.speedup,
+            tracks=None if options.tracks is None else str(options.tracks.resolve()),
+        )
 
     def _customs_url(self) -> str:
         """Customs, or the line to it that may be cut."""
         if self._lines is not None:
             return self._lines.url
         if self._rehearsal is not None:
-            return f"http://{self._rehearsal.line.host}:{self._rehearsal.line.port}"
+            return f"{self.layout.scheme}://{self._rehearsal.line.host}:{self._rehearsal.line.port}"
         return self.layout.customs_url
 
     async def _take_orders(self, place: BrokerPlace) -> None:
@@ -246,7 +296,9 @@ class Demo:
         lorries = min(max(self.options.lorries, 1), 500)
         add = functools.partial(self._add_fleet, place)
         self._rehearsal = Rehearsal(lorries, add, self._swap_zones, line, zones, zones)
-        self._orders = await self._rehearsal.serve(HOST, self.layout.ports.scenario)
+        identities = self.layout.identities
+        tls = None if identities is None else identities.tls(REHEARSAL).server
+        self._orders = await self._rehearsal.serve(HOST, self.layout.ports.scenario, tls)
 
     async def _add_fleet(self, place: BrokerPlace, number: int, lorries: int) -> None:
         """More lorries, as a process of their own; units that need a port or listener of the agent are not heard."""
@@ -261,6 +313,10 @@ class Demo:
         )
         config = lorries_config(self.layout, place, self._clock_table, run, connections=1)
         config = msgspec.structs.replace(config, avl=msgspec.structs.replace(config.avl, port=0))
+        if self._authority is not None and self._broker is not None:
+            for unit in await asyncio.to_thread(self._units_of, config):
+                self._authority.issue(Holder(unit))
+            self._broker.reload()
         write_lorries(self.layout, config, name)
         arguments = ["lorries", "--config", str(self.layout.file(name))]
         part = Part(name, arguments, self.folder / f"{name}.log")
@@ -333,7 +389,7 @@ class Demo:
     async def _serving(self, url: str) -> None:
         """Wait until a part answers."""
         deadline_s = time.monotonic() + START_LIMIT_S
-        async with aiohttp.ClientSession() as session:
+        async with http_session(self._tls) as session:
             while not self._stop.is_set():
                 self._none_failed()
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
@@ -383,8 +439,14 @@ class Demo:
         if self._lines is None or self._broker is None:
             return
         stage = Stage(
-            self._part("agent"), self._part("lorries"), self._broker, self.layout.agent_url, self._clock, self.sign
-        )
+            self._part("agent"),
+            self._part("lorries"),
+            self._broker,
+            self.layout.agent_url,
+            self._clock,
+            self.sign,
+            self._tls,
+        )  # fmt: skip
         self._chaos = Chaos(stage, self._lines, self._tell_fault)
         await self._chaos.play(self._faults, self._seconds())
 
@@ -405,7 +467,7 @@ class Demo:
     async def _ask(self, url: str) -> dict[str, Any] | None:
         try:
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+                http_session(self._tls, timeout=aiohttp.ClientTimeout(total=2)) as session,
                 session.get(url) as answer,
             ):
                 return dict(msgspec.json.decode(await answer.read()))
@@ -416,7 +478,7 @@ class Demo:
         """The agent's events, for the view."""
         last = "0"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=30)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with http_session(self._tls, timeout=timeout) as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                     headers = {"Last-Event-ID": last}
@@ -453,6 +515,7 @@ class Demo:
                 speedup=self.options.speedup,
                 faults=self._chaos.faults if self._chaos else (),
                 peak_rss_mb={**peaks, "broker": self._broker_mb},
+                tls=self._tls,
             ),
             self._none_failed,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,19 @@ from pathlib import Path
 import msgspec
 
 from agent.config import ClockTable
+from agent.domain.holder import Holder, Kind
 from simulator.avl_unit import imei_of
 from simulator.customs.reference import read_crossings
-from simulator.lorry_config import AvlTable, BrokerTable, LorriesConfig, RunTable, ServicesTable, to_toml
+from simulator.identities import DEMO, Identities
+from simulator.lorry_config import (
+    AvlTable,
+    BrokerTable,
+    IdentitiesTable,
+    LorriesConfig,
+    RunTable,
+    ServicesTable,
+    to_toml,
+)
 from simulator.papers import CARRIERS
 from zones.catalogue import shipped_bytes
 
@@ -56,26 +67,38 @@ class Layout:
 
     folder: Path
     ports: Ports
+    tls: bool = False
+    """Every part has a certificate and asks for one."""
+
+    @property
+    def scheme(self) -> str:
+        """Of every address over HTTP."""
+        return "https" if self.tls else "http"
+
+    @property
+    def identities(self) -> Identities | None:
+        """Certificates of this run."""
+        return Identities(self.folder / "tls") if self.tls else None
 
     @property
     def agent_url(self) -> str:
         """The agent's HTTP."""
-        return f"http://{HOST}:{self.ports.agent}"
+        return f"{self.scheme}://{HOST}:{self.ports.agent}"
 
     @property
     def customs_url(self) -> str:
         """The customs service."""
-        return f"http://{HOST}:{self.ports.customs}"
+        return f"{self.scheme}://{HOST}:{self.ports.customs}"
 
     @property
     def room_url(self) -> str:
         """The control room."""
-        return f"http://{HOST}:{self.ports.room}/"
+        return f"{self.scheme}://{HOST}:{self.ports.room}/"
 
     @property
     def scenario_url(self) -> str:
         """Where the demo takes orders; empty = nowhere."""
-        return f"http://{HOST}:{self.ports.scenario}" if self.ports.scenario else ""
+        return f"{self.scheme}://{HOST}:{self.ports.scenario}" if self.ports.scenario else ""
 
     @property
     def zone_file(self) -> Path:
@@ -136,7 +159,7 @@ host = "{broker.host}"
 port = {broker.port}
 protocol = "{broker.protocol}"
 client = "{client}"
-
+{_receiver_toml(layout)}
 [customs]
 url = "{customs_url}"
 feed_interval_s = 0.5
@@ -154,7 +177,23 @@ origin_s = {clock.origin_s!r}
 
 [log]
 format = "json"
-{serial}"""
+{tls_toml(layout, Holder(AGENT_ID, Kind.AGENT))}{serial}"""
+
+
+def tls_toml(layout: Layout, holder: Holder) -> str:
+    """Who a part is, in its configuration; nothing without certificates."""
+    if layout.identities is None:
+        return ""
+    table = layout.identities.table(holder)
+    return "\n[tls]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in msgspec.to_builtins(table).items())
+
+
+def _receiver_toml(layout: Layout) -> str:
+    """The agent's second certificate, for the connection by which it receives."""
+    if layout.identities is None:
+        return ""
+    own = layout.identities.table(Holder(AGENT_ID, Kind.RECEIVER))
+    return f'tls = true\nreceiver_certificate = "{own.certificate}"\nreceiver_key = "{own.key}"\n'
 
 
 def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
@@ -165,7 +204,7 @@ def listener_toml(layout: Layout, units: Mapping[int, str]) -> str:
     return f"""
 [[listener]]
 port = {layout.ports.avl}
-private_network = true
+{"certificates" if layout.tls else "private_network"} = true
 display = "{{text}}"
 language = "de"
 units = {{ {known} }}
@@ -245,7 +284,7 @@ format = "json"
 
 [scenario]
 url = "{layout.scenario_url}"
-
+{tls_toml(layout, Holder(DEMO, Kind.CONTROL_ROOM))}
 [[agents]]
 id = "{AGENT_ID}"
 url = "{layout.agent_url}"
@@ -265,6 +304,7 @@ def lorries_config(
             agent_url=layout.agent_url,
             agent_keys={AGENT_ID: "keys/agent.pub.pem"},
         ),
+        identities=IdentitiesTable(folder="tls" if layout.tls else ""),
         clock=clock,
     )
 

@@ -9,9 +9,10 @@ import asyncio
 import heapq
 import itertools
 import json
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,14 +21,18 @@ import msgspec
 import structlog
 from joserfc.jwk import OKPKey
 
+from agent.broker_files import client_id_part
 from agent.clock import Clock
+from agent.domain.holder import Holder, Kind
 from agent.domain.instruction import Action, Instruction
+from agent.errors import ConfigError
 from agent.ingest.wire import Incident, Topics, decode_watermark
 from agent.mqtt_link import Arrived, BrokerAddress, Callbacks, MqttLink, Speaker
 from simulator.ais_unit import ais_sentences
 from simulator.avl_unit import AvlUnit, imei_of
 from simulator.dice import Dice
-from simulator.equipment import Payload
+from simulator.equipment import OPERATORS, Payload
+from simulator.identities import DEMO, Identities, client_of, http_session
 from simulator.lorry import ACKNOWLEDGE_S, DISPLAY_S, REACTION_S, Lorry, Told
 from simulator.officers import WALK_UP_S, Act, ActKind, Officers, choose
 from simulator.scenario import LorryPlan, Scenario
@@ -101,51 +106,74 @@ class Surroundings:
     connections: int = 32
     avl: tuple[str, int] = ("127.0.0.1", 0)
     """Host and port of the agent's listener."""
+    identities: Identities | None = None
+    """With them every unit and platform has a connection of its own; without, units share a few."""
 
 
 class _Link:
-    """One broker connection and the units on it."""
+    """One broker connection, the units that hear by it and those whose fixes leave by it.
 
-    def __init__(self, fleet: Fleet, number: int) -> None:
+    Args:
+        fleet: Whose it is.
+        name: For the client id; a random part comes behind it, as where sessions belong to whoever says their id,
+            nobody else should know it (design/broker.md section 3, trap 3).
+        holder: Whose certificate it shows; None = none.
+    """
+
+    def __init__(self, fleet: Fleet, name: str, holder: Holder | None = None) -> None:
         self.fleet = fleet
         self.client: Speaker | None = None
-        self.units: set[str] = set()
+        self.hears: set[str] = set()
+        self.speaks: set[str] = set()
         self.since: dict[str, str] = {}
+        self._started = self._unsent = False
+        identities = fleet.around.identities
+        tls = client_of(identities, holder) if holder is not None else None
 
         def on_message(_connection: int, message: Arrived) -> None:
             fleet.received(self, message.topic, message.payload)
 
         self.mqtt = MqttLink(
-            fleet.around.broker,
-            f"lorries-{fleet.scenario.run_id}-{number}",
+            replace(fleet.around.broker, tls=tls),
+            client_id_part(f"{name}-{secrets.token_hex(6)}"),
             Callbacks(connected=self._connected, lost=self._lost, message=on_message),
             stream=True,  # 2,000 units at 10 Hz are more than a thread for each connection can carry
         )
 
     def _connected(self, client: Speaker, connection: int) -> None:
         self.client = client
-        client.subscribe([self._status(), *(topic for unit in self.units for topic in self._topics(unit))])
-        if connection > 1:
-            self.fleet.send_again(self.units)
+        client.subscribe([self._status(), *(topic for unit in self.hears for topic in self._topics(unit))])
+        if connection > 1 or self._unsent:
+            self._unsent = False
+            self.fleet.send_again(self.speaks)
 
     def _lost(self, _connection: int) -> None:
         self.client = None
 
+    def start(self) -> None:
+        """Begin to connect, once."""
+        if not self._started:
+            self._started = True
+            self.mqtt.start()
+
     def carry(self, unit: str) -> None:
         """Take a unit on; an open connection subscribes for it at once."""
-        self.units.add(unit)
+        self.hears.add(unit)
+        self.start()
         if self.client is not None:
             self.client.subscribe(self._topics(unit))
 
     def drop(self, unit: str) -> None:
         """Let a unit go."""
-        self.units.discard(unit)
+        self.hears.discard(unit)
+        self.speaks.discard(unit)
         if self.client is not None:
             self.client.unsubscribe([topic for topic, _ in self._topics(unit)])
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Send with QoS 1; False if there is no connection (the unit then keeps its outbox)."""
         if self.client is None:
+            self._unsent = True
             return False
         return bool(self.client.publish(topic, payload, 1, False).rc == 0)
 
@@ -171,6 +199,8 @@ class Fleet:
         self.counts = Counts()
         self._lorries: dict[str, Lorry] = {}
         self._links: list[_Link] = []
+        """All that are open; without certificates units share them."""
+        self._platforms: dict[str, _Link] = {}
         self._link_of: dict[str, _Link] = {}
         self._outgoing = Outgoing(around.topics)
         self._due: list[tuple[float, int, Callable[[float], None]]] = []
@@ -201,9 +231,9 @@ class Fleet:
 
     async def run(self) -> None:
         """Drive until the scenario's end, answer for a moment more, and return; earlier on `stop`."""
-        async with aiohttp.ClientSession() as session:
-            self._session = session
-            self._officers = Officers(session, self.around.customs_url, self.around.agent_url, self.log.write)
+        trade, officer = (client_of(self.around.identities, Holder(DEMO, kind)) for kind in (Kind.TRADE, Kind.OFFICER))
+        async with http_session(trade) as self._session, http_session(officer) as booth:
+            self._officers = Officers(booth, self.around.customs_url, self.around.agent_url, self.log.write)
             self._open()
             try:
                 await self._drive()
@@ -211,12 +241,17 @@ class Fleet:
                 await self._close()
 
     def _open(self) -> None:
-        wanted = max(1, min(self.around.connections, -(-len(self.scenario.lorries) // UNITS_A_CONNECTION)))
-        self._links = [_Link(self, number) for number in range(wanted)]
+        if self.around.identities is None:
+            wanted = max(1, min(self.around.connections, -(-len(self.scenario.lorries) // UNITS_A_CONNECTION)))
+            self._links = [_Link(self, f"lorries-{self.scenario.run_id}-{number}") for number in range(wanted)]
+            self._platforms = dict.fromkeys(OPERATORS, self._links[0])
+        else:
+            self._platforms = {name: _Link(self, name, Holder(name, Kind.PLATFORM)) for name in OPERATORS}
+            self._links = list(self._platforms.values())
+        for link in self._links:
+            link.start()
         for plan in by_arrival(self.scenario.lorries):
             self._enlist(plan)
-        for link in self._links:
-            link.mqtt.start()
         now_s = self.clock.now_s()
         self._at(now_s + BATCH_EVERY_S, self._flush_batches)
         self._at(now_s + PROGRESS_EVERY_S, self._progress)
@@ -250,8 +285,7 @@ class Fleet:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for message in self._outgoing.flush_batches():
-            self._publish_by(self._links[0], message)
+        self._flush()
         await asyncio.gather(*(link.mqtt.close() for link in self._links))
         for receiver in self._serial.values():
             receiver.close()
@@ -271,7 +305,7 @@ class Fleet:
 
     def _enlist(self, plan: LorryPlan) -> None:
         lorry = Lorry(plan, self.scenario.seed, f"{self.scenario.run_id}-{plan.number}")
-        link = self._links[plan.number % len(self._links)]
+        link = self._link_for(plan)
         self._lorries[plan.unit] = lorry
         self._link_of[plan.unit] = link
         if plan.payload in (Payload.SERIAL, Payload.AIS):
@@ -284,13 +318,25 @@ class Fleet:
         else:
             self._start_simulated(lorry)
 
+    def _link_for(self, plan: LorryPlan) -> _Link:
+        """By which a unit hears; one that a platform reports for speaks by the platform's."""
+        if self.around.identities is None:
+            link = self._links[plan.number % len(self._links)]
+        else:
+            link = _Link(self, plan.unit, Holder(plan.unit))
+            self._links.append(link)
+        speaker = link if plan.operator is None or self.around.identities is None else self._platforms[plan.operator]
+        speaker.speaks.add(plan.unit)
+        return link
+
     def _switch_on(self, lorry: Lorry) -> None:
         """Its unit connects by itself; what the display shows is noted, the signed instruction is obeyed."""
 
         def on_text(text: str) -> None:
             self._note("display", lorry, text=text)
 
-        unit = AvlUnit(*self.around.avl, imei_of(lorry.plan.number), on_text)
+        tls = client_of(self.around.identities, Holder(lorry.plan.unit))
+        unit = AvlUnit(*self.around.avl, imei_of(lorry.plan.number), on_text, tls)
         self._avl[lorry.plan.unit] = unit
         unit.start()
 
@@ -335,6 +381,11 @@ class Fleet:
     def _forget(self, lorry: Lorry) -> None:
         unit = lorry.plan.unit
         self._link_of[unit].drop(unit)
+        if self.around.identities is not None:
+            self._links.remove(self._link_of[unit])
+            self._task(self._link_of[unit].mqtt.close())
+            for platform in self._platforms.values():
+                platform.speaks.discard(unit)
         if self.scenario.seconds is not None or self.scenario.last_track_s is not None:
             return  # the run has an end, and so has the memory it takes
         del self._link_of[unit]
@@ -363,7 +414,10 @@ class Fleet:
         except CustomsUnreachable as error:
             _LOG.warning("lorry_stays_home", unit=plan.unit, problem=str(error))
             return
-        self._enlist(plan)
+        try:
+            self._enlist(plan)
+        except ConfigError as error:  # no certificate was made for it
+            _LOG.warning("lorry_stays_home", unit=plan.unit, problem=str(error))
 
     # What units send.
 
@@ -386,12 +440,18 @@ class Fleet:
             self.counts.duplicates += (copies - 1) * message.fixes
 
     def _flush_batches(self, at_s: float) -> None:
-        for message in self._outgoing.flush_batches():
-            self._publish_by(self._links[0], message)
+        self._flush()
         self._at(at_s + BATCH_EVERY_S, self._flush_batches)
 
+    def _flush(self) -> None:
+        for message in self._outgoing.flush_batches():
+            address = self.around.topics.parse(message.topic)
+            assert address is not None
+            self._publish_by(self._platforms[address.name], message)
+
     def _publish(self, lorry: Lorry, message: Message) -> None:
-        link = self._link_of.get(lorry.plan.unit)
+        own = self.around.identities is None or lorry.plan.operator is None
+        link = self._link_of.get(lorry.plan.unit) if own else self._platforms[lorry.plan.operator or ""]
         if link is not None:
             self._publish_by(link, message)
 
@@ -454,7 +514,7 @@ class Fleet:
         before = link.since.get(agent)
         link.since[agent] = since
         if before is not None and since and before != since:
-            self.send_again(link.units)
+            self.send_again(link.speaks)
 
     def _watermark(self, lorry: Lorry, payload: bytes) -> None:
         try:

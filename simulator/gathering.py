@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from agent.errors import LinkError
 from agent.instruction.lifecycle import InstructionState
 from agent.journal.reader import Reader
 from agent.journal.verify import load_key, verify_entries
+from simulator.identities import http_session
 from simulator.report import ActivationFact, AssessmentFact, Facts, FaultFact, InstructionFact, OfficerFact
 
 TIMEOUT_S = 10.0
@@ -52,6 +54,7 @@ async def gather(
     speedup: float = 1.0,
     faults: Sequence[FaultFact] = (),
     peak_rss_mb: Mapping[str, float] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Facts:
     """Everything a report needs; customs and agent must still serve.
 
@@ -65,6 +68,7 @@ async def gather(
         speedup: Of the run's clock.
         faults: Faults played.
         peak_rss_mb: Largest resident set of each part.
+        tls: An auditor's identity, to ask customs and agent with.
 
     Raises:
         LinkError: customs or agent does not answer; says what is missing.
@@ -72,7 +76,7 @@ async def gather(
     """
     lines = read_log(lorry_log)
     customs = customs_url.rstrip("/")
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+    async with http_session(tls, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
         with _missing(f"activations and assessments of customs at {customs}"):
             activations = await _all_rows(session, f"{customs}/v1/activations")
             assessments = await _all_rows(session, f"{customs}/v1/risk-assessments")

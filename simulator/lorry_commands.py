@@ -7,17 +7,18 @@ import signal
 from pathlib import Path
 from typing import Annotated
 
-import aiohttp
 import structlog
 import typer
 
 from agent.clock import Clock
+from agent.domain.holder import Holder, Kind
 from agent.errors import ConfigError
 from agent.ingest.wire import Topics
 from agent.keys import read_public_keys
 from agent.logs import configure
 from agent.mqtt_link import BrokerAddress
 from simulator.fleet import Fleet, LorryLog, Surroundings
+from simulator.identities import DEMO, Identities, client_of, http_session
 from simulator.lorry_config import LorriesConfig, load_lorries_config
 from simulator.scenario_files import scenario_of
 from simulator.trade import CustomsUnreachable, hand_in
@@ -49,6 +50,7 @@ def lorries(
             serial_folder=config.parent / loaded.run.serial_folder,
             connections=loaded.broker.connections,
             avl=(loaded.avl.host, loaded.avl.port),
+            identities=Identities(config.parent / folder) if (folder := loaded.identities.folder) else None,
         )
         asyncio.run(_run(loaded, config.parent, around))
     except (ConfigError, ZoneError) as error:
@@ -64,7 +66,7 @@ async def _run(config: LorriesConfig, folder: Path, around: Surroundings) -> Non
     run_folder = folder / config.run.folder
     run_folder.mkdir(parents=True, exist_ok=True)
     planned = scenario_of(config, folder, clock.now_s() + SEED_GUESS_S * clock.speedup)
-    async with aiohttp.ClientSession() as session:
+    async with http_session(client_of(around.identities, Holder(DEMO, Kind.TRADE))) as session:
         declared = await hand_in(session, around.customs_url, planned.lorries)
     start_s = clock.now_s() + FEED_LEAD_S * clock.speedup
     scenario = scenario_of(config, folder, start_s)

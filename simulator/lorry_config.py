@@ -24,6 +24,13 @@ class BrokerTable(Table, frozen=True):
     """At most so many; each carries several units."""
 
 
+class IdentitiesTable(Table, frozen=True):
+    """Certificates of whoever the lorries bring along."""
+
+    folder: str = ""
+    """A trial authority's, relative to this file; empty = no TLS."""
+
+
 class ServicesTable(Table, frozen=True):
     """What traders and officers call."""
 
@@ -67,6 +74,7 @@ class LorriesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     broker: BrokerTable = BrokerTable()
     avl: AvlTable = AvlTable()
     services: ServicesTable = ServicesTable()
+    identities: IdentitiesTable = IdentitiesTable()
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -58,7 +59,7 @@ class Rehearsal:
     orders: int = 0
     _cut: asyncio.Task[None] | None = field(default=None, repr=False)
 
-    async def serve(self, host: str, port: int) -> Runner:
+    async def serve(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> Runner:
         """Listen.
 
         Raises:
@@ -68,7 +69,7 @@ class Rehearsal:
             Route("POST", "/v1/scenario", self._take, "What shall happen next", request=ScenarioOrder,
                   responses={200: Done})
         ]  # fmt: skip
-        return await run(application(routes, title="borderlane rehearsal", version="1"), host, port)
+        return await run(application(routes, title="borderlane rehearsal", version="1"), host, port, tls)
 
     async def _take(self, call: Call) -> Done:
         await self.obey(call.body)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 import aiohttp
 from aiohttp import web
 
+from agent.tls import Tls
+from simulator.identities import http_session
+
 RISK_PATH = "/v1/risk-assessments"
 SLOW_S = 5.0
 """Longer than the agent waits for one answer."""
@@ -38,14 +41,19 @@ class RiskFaults:
     Args:
         customs_url: Base URL of the real service.
         host, port: Where to listen; 0 = a free port.
+        as_customs, as_agent: Identities with which it passes for the service and for whoever asks; None = no TLS.
     """
 
-    def __init__(self, customs_url: str, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, customs_url: str, *, host: str = "127.0.0.1", port: int = 0, as_customs: Tls | None = None,
+        as_agent: Tls | None = None,
+    ) -> None:  # fmt: skip
         self.fault: RiskFault | None = None
         self.answered_s: float | None = None
         """When a risk question was last answered well, monotonic."""
         self.on_answer: Callable[[], None] = lambda: None
         self.host, self.port = host, port
+        self._as_customs, self._as_agent = as_customs, as_agent
         self._customs_url = customs_url.rstrip("/")
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -53,7 +61,7 @@ class RiskFaults:
     @property
     def url(self) -> str:
         """Base URL, once started."""
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self._as_customs else 'http'}://{self.host}:{self.port}"
 
     async def start(self) -> None:
         """Serve.
@@ -63,10 +71,11 @@ class RiskFaults:
         """
         application = web.Application(client_max_size=MAX_BODY_BYTES)
         application.router.add_route("*", "/{path:.*}", self._pass_on)
-        self._session = aiohttp.ClientSession(auto_decompress=False)
+        self._session = http_session(self._as_agent.client if self._as_agent else None, auto_decompress=False)
         self._runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port)
+        server = self._as_customs.server if self._as_customs else None
+        site = web.TCPSite(self._runner, self.host, self.port, ssl_context=server)
         await site.start()
         self.port = self._runner.addresses[0][1]
 

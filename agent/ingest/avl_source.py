@@ -73,6 +73,8 @@ class ListenerPlan:
     """IMEI to unit."""
     udp: bool = False
     tls: ssl.SSLContext | None = None
+    certified: bool = False
+    """Whether units show certificates, each in its own name."""
 
 
 class AvlSource:
@@ -108,7 +110,12 @@ class AvlSource:
         """By unit: the text it was sent last and has not answered, and when, loop time."""
         self._confirmed: dict[str, tuple[str, int]] = {}
         self._sending: set[asyncio.Task[None]] = set()
-        self.server = AvlServer(Place(plan.host, plan.port, plan.udp, plan.tls), plan.protocol, self, **server)  # type: ignore[arg-type]
+        proves = self._is_unit if plan.certified else None
+        place = Place(plan.host, plan.port, plan.udp, plan.tls, proves)
+        self.server = AvlServer(place, plan.protocol, self, **server)  # type: ignore[arg-type]
+
+    def _is_unit(self, imei: str, name: str) -> bool:
+        return self._units.get(imei) == name
 
     @property
     def name(self) -> str:

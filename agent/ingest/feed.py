@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Self
 
@@ -82,6 +83,7 @@ class Feed:
         timeout_s: float = 3.0,
         on_refused: Callable[[Refused], None] | None = None,
         on_reachable: Callable[[bool], None] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.interval_s = interval_s
@@ -92,11 +94,13 @@ class Feed:
         self._clock, self._timeout_s = clock, timeout_s
         self._on_refused, self._on_reachable = on_refused, on_reachable
         self._session: aiohttp.ClientSession | None = None
+        self._tls = tls
         self._closed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self._clock.wall_s(self._timeout_s))
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        connector = aiohttp.TCPConnector(ssl=self._tls or True)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         return self
 
     async def __aexit__(self, *_error: object) -> None:

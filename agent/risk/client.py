@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ssl
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -55,12 +56,13 @@ def verdict(status: int) -> Verdict:
 class CustomsClient:
     """One connection pool to one customs service."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self._url = url.rstrip("/")
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._tls or True)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from agent.config import ClockTable, HttpTable, LogTable, Table
+from agent.config import ClockTable, HttpTable, LogTable, Table, TlsTable
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -59,6 +59,8 @@ class RoomConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The whole file."""
 
     http: HttpTable = HttpTable(port=8_090)
+    tls: TlsTable = TlsTable()
+    """Who the room is, to agents and to those who look at its pages."""
     agents: Annotated[tuple[AgentLink, ...], Meta(max_length=200)] = ()
     """At most as many as handles in frames can tell apart, with some to spare."""
     alarms: AlarmTable = AlarmTable()

@@ -19,13 +19,25 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta
 
 from agent.clock import Clock
-from agent.config import CHOICES, ClockTable, LogTable, NotNegative, Table, parse_tables, read_text
+from agent.config import (
+    CHOICES,
+    LOOPBACK,
+    ClockTable,
+    LogTable,
+    NotNegative,
+    Table,
+    TlsTable,
+    parse_tables,
+    read_text,
+)
 from agent.errors import AlreadyRunning, ConfigError, JournalError, LinkError
 from agent.journal.verify import load_key
 from agent.keys import jwk_of, make_key, read_private_key
 from agent.logs import configure
 from agent.risk.book import CompiledBook
 from agent.risk.book_file import settle
+from agent.status.access import certificate_access
+from agent.tls import open_tls
 from agent.web import Runner, run
 from simulator.customs.api import CustomsApi, Faults, customs_application
 from simulator.customs.book import Book
@@ -82,6 +94,8 @@ class CustomsConfig(Table, frozen=True):
     faults: FaultsTable = FaultsTable()
     agents: dict[str, str] = msgspec.field(default_factory=dict)
     """Agent id to file of the public key with which it signs its journal, relative to this file."""
+    tls: TlsTable = TlsTable()
+    """Who the service is; with it every caller shows a certificate, whose kind is his role."""
     clock: ClockTable = ClockTable()
     log: LogTable = LogTable()
 
@@ -200,6 +214,7 @@ class CustomsService:
         self._office.register = self._office.scoring_register()
         self._from_s = self._clock.now_s()
         reference = reference_data(self._crossings, book.inspections, self._from_s, conditional)
+        self._tls = open_tls(config.tls, self._folder)
         self._api = CustomsApi(self._office, self._clock, reference, Faults(config.faults.risk_delay_s))
         self._runner: Runner | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -213,9 +228,13 @@ class CustomsService:
 
         Raises:
             LinkError: the port cannot be had.
+            ConfigError: others than this machine could reach it, and nobody would be asked who he is.
         """
         await self._store.write(partial(self._office.commit_draws, self._from_s))
-        self._runner = await run(customs_application(self._api), host, port)
+        if host not in LOOPBACK and self._tls is None:
+            raise ConfigError(f"--listen {host}: without [tls], expected one of {', '.join(LOOPBACK)}")
+        application = customs_application(self._api, certificate_access if self._tls else None)
+        self._runner = await run(application, host, port, self._tls.server if self._tls else None)
         self._sweeper = asyncio.create_task(self._sweep(), name="customs-expiry")
         self._watcher = asyncio.create_task(self._watch(), name="customs-book")
         self._start_warming()
@@ -242,6 +261,8 @@ class CustomsService:
                 self._stamp = stamp(configured_rules(config, self._folder))
                 now_s = self._clock.now_s()
                 taken, book = await asyncio.to_thread(configured_book, config, self._folder, self._shelf, now_s)
+                if self._tls is not None:
+                    self._tls.reload()
             except ConfigError as error:
                 log.error("reload_refused", reason=str(error), rule_book=self._office.book.version)
                 return

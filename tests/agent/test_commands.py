@@ -20,11 +20,12 @@ import typer
 from typer.testing import CliRunner
 
 from agent.clock import Clock
-from agent.commands import agent, config_app, detect, init, status
+from agent.commands import agent, config_app, detect, identity_app, init, status
 from agent.config import load_config
 from agent.domain.times import rfc3339
 from agent.journal.store import Store
 from agent.keys import read_private_key
+from agent.tls import open_tls
 from tests.agent.roadside import WEST, drive
 from zones.fix import Fix
 
@@ -33,6 +34,7 @@ app = typer.Typer()
 for command in (agent, init, detect, status):
     app.command()(command)
 app.add_typer(config_app, name="config")
+app.add_typer(identity_app, name="identity")
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +79,36 @@ def test_init_makes_a_box_that_is_good_as_it_is(box: Path) -> None:
     assert not re.search("@[A-Z]+@", unit)
     assert {"Type=notify", "WatchdogSec=5", "Restart=always", "RestartSec=0.2"} <= set(unit.splitlines())
     assert "Restart=always" in unit and "StartLimitIntervalSec=0" in unit
+
+
+def test_init_with_tls_makes_a_box_whose_names_have_rights(tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    assert run("init", box, "--tls").exit_code == 0
+    config = load_config(box / "borderlane.toml", {})
+    assert config.mqtt.tls and config.mqtt.port == 8883 and config.customs.url.startswith("https:")
+    assert open_tls(config.tls, box) is not None
+    assert run("identity", "issue", "lorry-1", "lorry.2", "--folder", box).exit_code == 0
+    assert "CN=lorry.2" in (box / "broker" / "nats.conf").read_text()
+    assert run("identity", "revoke", "lorry.2", "--folder", box).exit_code == 0
+    assert "CN=lorry.2" not in (box / "broker" / "nats.conf").read_text()
+    assert "user lorry.2\ntopic deny #" in (box / "broker" / "mosquitto.acl").read_text()
+    assert run("identity", "revoke", "lorry.2", "--folder", box).exit_code == 1
+    listed = run("identity", "list", "--json", "--folder", box)
+    assert "lorry-1" in listed.stdout and "lorry.2" not in listed.stdout
+    for path in box.rglob("*"):
+        secret = b"PRIVATE KEY" in path.read_bytes() if path.is_file() else False
+        assert secret is path.name.endswith(".key.pem"), path
+        assert not secret or path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.parametrize("words", [("a b",), ("x", "--kind", "king"), ("x" * 65,)])
+def test_who_cannot_have_a_certificate_is_said(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert run("init", tmp_path / "box", "--tls").exit_code == 0
+    refused(run("identity", "issue", *words, "--folder", tmp_path / "box"), 2)
+
+
+def test_identities_need_a_box_with_an_authority(box: Path) -> None:
+    assert "no test CA" in refused(run("identity", "list", "--folder", box), 2)
 
 
 def test_init_overwrites_nothing(box: Path) -> None:
@@ -143,7 +175,7 @@ def test_an_agent_whose_key_others_may_read_does_not_start(box: Path) -> None:
     [
         ('[mqtt]\ntraccar_topic = "a/#"', "`$share` and `#` are not used"),
         ('[mqtt]\ntraccar_topic = "borderlane/v1/units/+/position"', "overlap"),
-        ('[mqtt]\npassword_file = "gone"', "mqtt.password_file: gone: cannot be read"),
+        ('[mqtt]\npassword_file = "gone"', "gone: password cannot be read"),
         ('[zones]\nfile = "gone.geojson"', "gone.geojson"),
         ('[customs.authority_keys]\na = "gone.pem"', "gone.pem: no Ed25519 public key"),
     ],

@@ -170,8 +170,9 @@ UNITS = 'units = { "352093086403655" = "lorry-7" }'
     ("lines", "said"),
     [
         ("port = 5027", "Object missing required field `units`"),
-        (f"port = 5027\n{UNITS}", "units are not authenticated: expected private_network = true, or tls_certificate"),
+        (f"port = 5027\n{UNITS}", "units are not authenticated: expected private_network = true, certificates = true"),
         (f"port = 5027\n{UNITS}\ntls_key = 'k.pem'", "units are not authenticated"),
+        (f"port = 5027\n{UNITS}\ncertificates = true", "without [tls]"),
         (f"port = 5027\n{UNITS}\nprivate_network = true\ntls_key = 'k.pem'", "expected both or neither"),
         (f"port = 5027\n{UNITS}\ntls_key = 'k'\ntls_certificate = 'c'\nudp = true", "udp: not encrypted"),
         (f"port = 5027\n{UNITS}\nprivate_network = true\nprotocol = 'gt06'", "expected one of teltonika, ruptela"),
@@ -242,3 +243,24 @@ def test_outputs_of_both_sorts_of_device() -> None:
 
 def test_a_parity_that_is_none_is_refused() -> None:
     assert "expected one of none, even, odd" in faults(DEVICES.replace("even", "mark"))[0]
+
+
+TLS = '[tls]\nca = "ca"\ncertificate = "c"\nkey = "k"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[http]\nhost = "0.0.0.0"', "http.host: '0.0.0.0' without [tls], expected one of 127.0.0.1, ::1, localhost"),
+        ("[mqtt]\ntls = true", "mqtt.tls: true without [tls], expected ca, certificate and key there"),
+        ('[tls]\nca = "ca"', "tls: ca, certificate, key: expected all three or none"),
+        (TLS + '[mqtt]\ntls = true\nreceiver_key = "k"', "expected both or neither"),
+        (TLS + '[mqtt]\nreceiver_key = "k"\nreceiver_certificate = "c"', "expected mqtt.tls = true with it"),
+    ],
+)
+def test_half_a_certificate_is_none(text: str, said: str) -> None:
+    assert said in "\n".join(faults(text))
+
+
+def test_with_certificates_the_agent_may_be_reached_from_elsewhere() -> None:
+    assert parse_config(TLS + '[http]\nhost = "0.0.0.0"', "box.toml").http.host == "0.0.0.0"

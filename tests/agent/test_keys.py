@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.domain.signed import sign, verify
 from agent.errors import ConfigError
-from agent.keys import jwk_of, make_key, read_private_key, read_public_key, read_public_keys
+from agent.keys import jwk_of, make_key, read_private_key, read_public_key, read_public_keys, read_secret, secret_file
 
 
 @pytest.fixture
@@ -117,3 +117,40 @@ def test_an_unusable_key_is_not_covered_up_by_a_new_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         make_key(private, tmp_path / "a.pub.pem")
     assert private.read_bytes() == b"half a key"
+
+
+def test_a_secret_is_a_private_file_beside_the_configuration(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+    assert read_secret("password", tmp_path) == "open sesame"
+    secret.chmod(0o640)
+    with pytest.raises(ConfigError, match="mode 640 lets others read the password"):
+        read_secret("password", tmp_path)
+
+
+def test_systemd_hands_secrets_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "agent.key").write_text("x")
+    (tmp_path / "agent.key").chmod(0o440)  # as systemd's access list shows
+    with pytest.raises(ConfigError, match=r"credential:agent\.key: no \$CREDENTIALS_DIRECTORY"):
+        secret_file("credential:agent.key", tmp_path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert secret_file("credential:agent.key", Path("/elsewhere")) == tmp_path / "agent.key"
+    with pytest.raises(ConfigError, match="LoadCredential=other:FILE"):
+        secret_file("credential:other", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "../secret"])
+def test_a_credential_is_no_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(ConfigError, match="expected the name of a credential"):
+        secret_file(f"credential:{name}", tmp_path)
+
+
+def test_a_signing_key_may_be_a_credential(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(made[0].parent))
+    made[0].chmod(0o440)
+    path = secret_file(f"credential:{made[0].name}", tmp_path)
+    assert isinstance(read_private_key(path), Ed25519PrivateKey)

@@ -143,3 +143,26 @@ async def test_bad_password_is_named() -> None:
                 await asyncio.sleep(0)
         await link.close()
     assert "Not authorized" in link.last_problem
+
+
+@pytest.mark.parametrize(("code", "said"), [(1, "protocol version"), (5, "Not authorized"), (77, "Unspecified")])
+async def test_a_refusal_is_said_and_the_link_goes_on_trying(code: int, said: str) -> None:
+    """By our own client, whose broker speaks in the return codes of 3.1.1."""
+    refusals = 0
+
+    def refuse(_packet: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal refusals
+        refusals += 1
+        writer.write(bytes((0x20, 2, 0, code)))
+
+    async with peer(refuse) as (port, _levels):
+        callbacks = Callbacks(lambda _client, _number: None, lambda _number: None)
+        link = MqttLink(BrokerAddress("127.0.0.1", port), "x", callbacks, stream=True)
+        link.start()
+        try:
+            async with asyncio.timeout(20):
+                while refusals < 3:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            assert said in link.last_problem
+        finally:
+            await link.close()

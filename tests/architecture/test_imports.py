@@ -66,12 +66,12 @@ def test_each_outside_thing_has_few_owners(outer: str) -> None:
     owners = {
         "paho": {"agent.mqtt_link", "agent.ingest.mqtt_source", "agent.delivery.unit_channel", "simulator.fleet"},
         "aiohttp": {
-            "agent.commands", "agent.delivery.driver_pages", "agent.web", "agent.status.api", "agent.ingest.feed",
-            "agent.risk.client",
-            "simulator.control_room.api", "simulator.control_room.commands", "simulator.control_room.merge",
-            "simulator.control_room.pages", "simulator.control_room.trade",
+            "agent.commands", "agent.delivery.driver_pages", "agent.web", "agent.status.access", "agent.status.api",
+            "agent.ingest.feed", "agent.risk.client", "simulator.control_room.api", "simulator.control_room.merge",
+            "simulator.control_room.trade",
             "simulator.chaos", "simulator.customs.api", "simulator.demo", "simulator.fleet", "simulator.gathering",
-            "simulator.lorry_commands", "simulator.officers", "simulator.risk_faults", "simulator.trade",
+            "simulator.control_room.pages", "simulator.identities",
+            "simulator.officers", "simulator.risk_faults", "simulator.trade",
         },
         "serial": {"firmware_bridge.port"},
         "pymodbus": {"firmware_bridge.modbus_output"},

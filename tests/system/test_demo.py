@@ -190,6 +190,18 @@ async def test_check_reports_what_happened_against_what_had_to(
     assert min(report["peakRssMb"].values()) > 5
 
 
+async def test_with_certificates_everything_goes_as_without(tmp_path: Path) -> None:
+    report = await checked(tmp_path, "--tls", "--seconds", "20", "--lorries", "25", "--seed", "1")
+    nothing_wrong(report)
+    assert report["activations"]["expected"] >= 10 and report["instructions"]["GO"] >= 5
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("words", [("--broker", "mosquitto"), ("--chaos", "all")])
+async def test_with_certificates_at_night(words: tuple[str, ...], tmp_path: Path) -> None:
+    nothing_wrong(await checked(tmp_path, "--tls", "--seconds", "45", "--lorries", "60", *words))
+
+
 async def follow_activations(customs_url: str, found: dict[str, dict[str, Any]]) -> None:
     """Collect customs' register until cancelled."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from agent.certificates import TrialAuthority
+from agent.domain.holder import Holder, Kind
 from agent.errors import JournalError, LinkError
 from agent.ingest.avl_source import AvlSource, Display, ListenerPlan
 from agent.journal.reader import Reader
 from agent.pipeline import Outlets, Pipeline
 from agent.status.live import Metrics
 from simulator.avl_unit import AvlUnit, encode_frame, encode_hello, encode_record, encode_reply, imei_of
+from simulator.identities import Identities
 from tests.agent.roadside import EAST, IN_TRACKING, HandClock, Roadside, drive, expected
 from zones.fix import Fix
 
@@ -279,3 +284,40 @@ async def test_a_port_that_is_held_stops_the_start(roadside: Roadside) -> None:
         second = AvlSource(plan, site.pipeline.submit, lambda _: None, lambda _: None, roadside.clock.now_s)
         with pytest.raises(LinkError, match="listener teltonika"):
             await second.start()
+
+
+async def welcome(port: int, tls: ssl.SSLContext) -> bytes:
+    """The listener's answer to the hello of the first unit; empty if it ends the connection."""
+    async with asyncio.timeout(WAIT_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+        try:
+            writer.write(encode_hello(IMEI))
+            return await reader.read(1)
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+async def test_a_unit_shows_a_certificate_in_its_own_name(tmp_path: Path) -> None:
+    authority, identities = TrialAuthority(tmp_path / "tls"), Identities(tmp_path / "tls")
+    agent = Holder("box-1", Kind.AGENT)
+    for holder in (agent, Holder("u1"), Holder("u2")):
+        authority.issue(holder)
+
+    async def submit(_reported: object) -> None:
+        raise AssertionError("nothing is sent")
+
+    plan = ListenerPlan("teltonika", "127.0.0.1", 0, {IMEI: "u1"}, tls=identities.tls(agent).server, certified=True)
+    source = AvlSource(plan, submit, lambda _: None, lambda _: None, lambda: 0.0)
+    await source.start()
+    try:
+        port = source.server.port
+        assert await welcome(port, identities.tls(Holder("u1")).client) == b"\x01"
+        assert await welcome(port, identities.tls(Holder("u2")).client) == b"\x00"
+        assert await welcome(port, ssl.create_default_context(cafile=str(authority.certificate))) == b"\x00"
+        assert source.counts["unproved"] == 2
+    finally:
+        await source.close()

@@ -203,9 +203,9 @@ async def test_where_access_is_checked_the_role_is_that_of_the_token(held: Roads
     assert held.register.instructions["JRN-1"].action is (Action.GO if may else Action.HOLD)
 
 
-async def test_without_a_token_only_health_status_and_metrics_are_open(held: Roadside) -> None:
+async def test_without_a_token_only_health_and_the_description_are_open(held: Roadside) -> None:
     async with serving(held, bearer_access(TOKENS)) as (client, _service):
-        for path in ("/healthz", "/readyz", "/metrics", "/v1/status", "/openapi.json", "/docs"):
+        for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
             assert (await client.get(path)).status == 200, path
         for path in ("/v1/journeys", "/v1/journeys/JRN-1", "/v1/events"):
             assert (await client.get(path)).status == 401, path
