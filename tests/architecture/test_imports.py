@@ -68,7 +68,7 @@ def test_each_outside_thing_has_few_owners(outer: str) -> None:
         "aiohttp": {
             "agent.commands", "agent.delivery.driver_pages", "agent.web", "agent.status.access", "agent.status.api",
             "agent.ingest.feed", "agent.risk.client", "simulator.control_room.api", "simulator.control_room.merge",
-            "simulator.control_room.trade",
+            "simulator.control_room.commands", "simulator.control_room.trade", "simulator.lorry_commands",
             "simulator.chaos", "simulator.customs.api", "simulator.demo", "simulator.fleet", "simulator.gathering",
             "simulator.control_room.pages", "simulator.identities",
             "simulator.officers", "simulator.risk_faults", "simulator.trade",

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -95,7 +96,7 @@ def test_what_was_answered_is_there_after_a_kill(tmp_path: Path, config: Path, g
         ("127.0.0.1", "", 2, "--listen 127.0.0.1: expected HOST:PORT"),
         ("127.0.0.1:0", "[fault]\n", 2, 'fault: unknown table, did you mean "faults"?'),
         ("127.0.0.1:0", "[risk]\nrules = 'none'\n", 2, "none/book.toml: cannot be read"),
-        ("203.0.113.1:1", "", 3, "203.0.113.1:1: cannot listen"),
+        ("203.0.113.1:1", "", 2, "--listen 203.0.113.1: without [tls]"),
     ],
 )
 def test_wrong_use_is_named(tmp_path: Path, listen: str, text: str, status: int, message: str) -> None:
@@ -106,6 +107,16 @@ def test_wrong_use_is_named(tmp_path: Path, listen: str, text: str, status: int,
         capture_output=True, text=True, timeout=LIMIT_S,
     )  # fmt: skip
     assert (done.returncode, message in done.stderr) == (status, True), done.stderr
+
+
+@pytest.mark.system
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            command("--listen", listen, "--data", tmp_path / "data"), capture_output=True, text=True, timeout=LIMIT_S
+        )
+    assert (done.returncode, f"{listen}: cannot listen" in done.stderr) == (3, True), done.stderr
 
 
 @pytest.mark.parametrize(
