@@ -244,7 +244,7 @@ async def test_override_by_keyboard_with_a_second_look(place: Place, open_page: 
     await page.keyboard.press("Enter")
     send = page.get_by_role("button", name="Send to the driver")
     await send.wait_for()
-    assert await page.locator("#override .preview").inner_text() == "PROCEED"
+    assert await page.locator("#override .preview").inner_text() == "GO"
     assert place.agent.overridden == []
     await page.wait_for_function("() => document.activeElement.hasAttribute('data-send')")
     await page.keyboard.press("Enter")
