@@ -189,7 +189,9 @@ def make_certificate(folder: Path) -> None:
         .sign(key, hashes.SHA256())
     )
     (folder / "avl.crt.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "avl.key.pem").write_bytes(
+    secret = folder / "avl.key.pem"
+    secret.touch(mode=0o600)
+    secret.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
 
